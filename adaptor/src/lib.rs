@@ -1,0 +1,1 @@
+//! The adaptor of Logboom: sources, spool, sender

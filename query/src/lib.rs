@@ -1,0 +1,1 @@
+//! SQL over the committed sink files of Logboom

@@ -1,0 +1,84 @@
+//! The columns of a sink file and of the table, in one place.
+//!
+//! Owns the column names, their Arrow types, and the Delta schema string that says the same.
+//! Timestamps are microseconds in UTC, because that is the only instant type that Delta has.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+
+/// The partition column: UTC date of the batch by the collector's clock. It is a folder, not a column of the files.
+pub const PARTITION_COLUMN: &str = "date";
+
+/// The columns inside a sink file, in order.
+///
+/// Rows are sorted by (`category`, `timestamp`, `stream`, `seq`); (`stream`, `seq`) is unique for ever.
+pub fn file_schema() -> SchemaRef {
+    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+        let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        Arc::new(Schema::new(vec![
+            Field::new("timestamp", instant.clone(), false),
+            Field::new("observed_timestamp", instant, false),
+            Field::new("category", DataType::Utf8, false),
+            Field::new("host", DataType::Utf8, false),
+            Field::new("source", DataType::Utf8, false),
+            Field::new("severity_number", DataType::Int32, true),
+            Field::new("severity_text", DataType::Utf8, true),
+            Field::new("body", DataType::Utf8, false),
+            Field::new("body_bytes", DataType::Binary, true),
+            Field::new_map(
+                "attributes",
+                "key_value",
+                Field::new("key", DataType::Utf8, false),
+                Field::new("value", DataType::Utf8, true),
+                false,
+                true,
+            ),
+            Field::new("trace_id", DataType::Utf8, true),
+            Field::new("span_id", DataType::Utf8, true),
+            Field::new("stream", DataType::Utf8, false),
+            Field::new("seq", DataType::Int64, false),
+        ]))
+    });
+    SCHEMA.clone()
+}
+
+/// The columns of the table as a reader sees them: those of the files, then the partition column.
+pub fn table_schema() -> SchemaRef {
+    let mut fields: Vec<_> = file_schema().fields().iter().cloned().collect();
+    fields.push(Arc::new(Field::new(PARTITION_COLUMN, DataType::Date32, false)));
+    Arc::new(Schema::new(fields))
+}
+
+/// The table's schema as the Delta protocol writes it in a `metaData` action (section "Schema Serialization Format").
+pub fn delta_schema() -> String {
+    let fields: Vec<_> = table_schema()
+        .fields()
+        .iter()
+        .map(|field| {
+            // Delta columns stay nullable so that any engine may read them; the files themselves are stricter.
+            serde_json::json!({
+                "name": field.name(),
+                "type": delta_type(field.data_type()),
+                "nullable": true,
+                "metadata": {},
+            })
+        })
+        .collect();
+    serde_json::json!({ "type": "struct", "fields": fields }).to_string()
+}
+
+fn delta_type(data_type: &DataType) -> serde_json::Value {
+    match data_type {
+        DataType::Timestamp(..) => "timestamp".into(),
+        DataType::Utf8 => "string".into(),
+        DataType::Binary => "binary".into(),
+        DataType::Int32 => "integer".into(),
+        DataType::Int64 => "long".into(),
+        DataType::Date32 => "date".into(),
+        DataType::Map(..) => serde_json::json!({
+            "type": "map", "keyType": "string", "valueType": "string", "valueContainsNull": true,
+        }),
+        other => unreachable!("no column has the type {other}"),
+    }
+}

@@ -1,0 +1,2 @@
+//! The logboom command.
+fn main() {}
