@@ -1,1 +1,44 @@
-//! Settings of every role of Logboom: read once, checked, turned into types that cannot be wrong
+//! Settings of every role of Logboom: read once, checked, turned into types that cannot be wrong.
+//!
+//! One TOML file may hold `[adaptor]`, `[collector]` and `[sink]`; [`Settings::parse`] turns its
+//! text into checked types or into one line that names the file, the line, the key and the fix.
+//! [`keys::KEYS`] is the one table of keys and defaults. It drives the check for unknown keys, the
+//! values of keys that are absent, `Default` of the settings and [`defaults_toml`], so that they
+//! cannot drift apart.
+//!
+//! This crate opens nothing but the settings file and the secret files that it names.
+
+mod adaptor;
+mod address;
+mod byte_size;
+mod collector;
+pub mod crash;
+mod defaults;
+mod describe;
+mod document;
+mod duration;
+mod error;
+pub mod keys;
+mod secret;
+mod section;
+mod settings;
+mod sink;
+mod source;
+mod spool;
+mod template;
+
+pub use adaptor::Adaptor;
+pub use address::COLLECTOR_PORT;
+pub use byte_size::ByteSize;
+pub use collector::Collector;
+pub use defaults::defaults_toml;
+pub use duration::HumanDuration;
+pub use error::{Error, Unparsable};
+pub use secret::Secret;
+pub use settings::{SETTINGS_BYTES_MAX, Settings};
+pub use sink::Sink;
+pub use source::{
+    FileSource, Format, OnLongLine, ReadFrom, Source, SourceKind, TcpSource, UdpSource, UnixSocketKind, UnixSource,
+};
+pub use spool::{Spool, WhenFull};
+pub use template::{CATEGORY_BYTES_MAX, Template, TemplateValues, category_is_valid};

@@ -1,0 +1,83 @@
+//! What an adaptor counts. Every record that does not reach the spool as it came is counted here by reason.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Counts since the adaptor's start. Cheap to add to from anywhere.
+        #[derive(Debug, Default)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: Counter,)*
+        }
+
+        impl Counters {
+            /// Every count that is not zero, as `name=count` separated by spaces.
+            pub fn report(&self) -> String {
+                let mut report = String::new();
+                $(if self.$name.get() > 0 {
+                    let space = if report.is_empty() { "" } else { " " };
+                    let _ = write!(report, concat!("{}", stringify!($name), "={}"), space, self.$name.get());
+                })*
+                report
+            }
+        }
+    };
+}
+
+counters! {
+    /// Records taken in.
+    records_in,
+    /// Bytes of their bodies.
+    bytes_in,
+    /// Lines longer than `max_line` that were cut.
+    lines_truncated,
+    /// Lines longer than `max_line` that were split into several records.
+    lines_split,
+    /// Lines longer than `max_line` that were dropped, as `on_long_line = "drop"` says.
+    lines_dropped_too_long,
+    /// Lines that did not parse and were kept as plain records.
+    lines_unparsed,
+    /// Records refused because the spool was full (`when_full = "drop_newest"`).
+    records_refused_full,
+    /// Records of blocks that were dropped because the spool was full (`when_full = "drop_oldest"`).
+    records_dropped_oldest,
+    /// Connections refused because there were too many.
+    connections_refused,
+    /// Connections closed because they were idle for too long.
+    connections_idle,
+    /// Datagrams that came truncated.
+    datagrams_truncated,
+    /// Files that could not be read.
+    files_failed,
+    /// Files that were truncated while they were followed.
+    files_truncated,
+    /// Damaged frames found in the spool and set aside.
+    frames_quarantined,
+    /// Records of blocks that were lost in damaged frames, as far as they can be told.
+    records_quarantined,
+    /// Last frames of a segment that were never synced, and so never acknowledged.
+    frames_torn,
+    /// Syncs of the spool that failed.
+    syncs_failed,
+    /// Records that were in memory, unacknowledged, when the adaptor had to end with a full spool.
+    records_abandoned,
+    /// Streams that were too old to be sent again.
+    streams_expired,
+}
+
+/// One count.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `count`.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// The count.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,224 @@
+//! The adaptor's end of the wire as a state machine: messages and time in, effects out. No I/O happens here.
+//!
+//! Owns what may be said when: hello first, a stream's blocks only after the collector told its mark, no more bytes than
+//! were granted, and how long a silence means death.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use logboom_wire::StreamId;
+use logboom_wire::message::{PROTOCOL_VERSION, Refusal, ToAdaptor, ToCollector};
+
+/// A peer that has said nothing for this long is dead.
+pub const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// After this long without saying anything, a sign of life is sent.
+const PING_AFTER: Duration = Duration::from_secs(3);
+
+/// What the shell is to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Send a message.
+    Send(ToCollector),
+    /// The collector has committed a stream up to a mark.
+    Trim(StreamId, u64),
+    /// The connection is up: the collector has said welcome.
+    Welcomed,
+    /// End the connection.
+    Close(Ended),
+}
+
+/// Why a connection ends.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Ended {
+    /// The collector is leaving.
+    #[error("the collector is leaving")]
+    Draining,
+    /// The collector refused.
+    #[error("the collector refused ({code:?}): {message}")]
+    Refused {
+        /// Why.
+        code: Refusal,
+        /// In words.
+        message: String,
+        /// Not before.
+        retry_after: Duration,
+    },
+    /// Nothing came for [`SILENCE_MAX`].
+    #[error("the collector has been silent for {} s", SILENCE_MAX.as_secs())]
+    Silent,
+    /// The collector said something that makes no sense.
+    #[error("the collector broke the protocol: {0}")]
+    Protocol(String),
+}
+
+struct Opened {
+    /// Number of the last block sent, or the mark at opening; `None` until the collector has told it.
+    sent: Option<u64>,
+}
+
+/// One connection.
+pub struct Protocol {
+    welcomed: bool,
+    credit: i64,
+    heard: Instant,
+    said: Instant,
+    streams: BTreeMap<StreamId, Opened>,
+}
+
+impl Protocol {
+    /// A new connection, and the first thing to say.
+    pub fn new(now: Instant, token: &str, host: &str) -> (Self, ToCollector) {
+        let hello = ToCollector::Hello {
+            version: PROTOCOL_VERSION,
+            token: token.to_owned(),
+            host: host.to_owned(),
+            agent: concat!("logboom/", env!("CARGO_PKG_VERSION")).to_owned(),
+        };
+        (Self { welcomed: false, credit: 0, heard: now, said: now, streams: BTreeMap::new() }, hello)
+    }
+
+    /// Whether `stream` has been announced on this connection.
+    pub fn knows(&self, stream: StreamId) -> bool {
+        self.streams.contains_key(&stream)
+    }
+
+    /// Announces a stream, once welcomed.
+    pub fn open(&mut self, now: Instant, stream: StreamId, first: u64) -> Option<ToCollector> {
+        if !self.welcomed || self.knows(stream) {
+            return None;
+        }
+        self.streams.insert(stream, Opened { sent: None });
+        self.said = now;
+        Some(ToCollector::Open { stream, first })
+    }
+
+    /// After which block of `stream` to go on; `None` while nothing may be sent of it.
+    pub fn next_after(&self, stream: StreamId) -> Option<u64> {
+        if self.credit <= 0 {
+            return None;
+        }
+        self.sent_up_to(stream)
+    }
+
+    /// Number of the last block of `stream` that was sent or is committed, whatever the credit.
+    pub fn sent_up_to(&self, stream: StreamId) -> Option<u64> {
+        self.streams.get(&stream)?.sent
+    }
+
+    /// How many bytes may be sent now. The last block may go beyond it.
+    pub fn credit(&self) -> usize {
+        usize::try_from(self.credit).unwrap_or(0)
+    }
+
+    /// Notes that a block was sent.
+    pub fn sent(&mut self, now: Instant, stream: StreamId, number: u64, bytes: usize) {
+        let opened = self.streams.get_mut(&stream).expect("only opened streams are sent");
+        assert!(opened.sent.is_some_and(|sent| number > sent), "blocks are sent in rising order");
+        opened.sent = Some(number);
+        self.credit -= bytes as i64;
+        self.said = now;
+    }
+
+    /// A message came.
+    pub fn heard(&mut self, now: Instant, message: ToAdaptor) -> Vec<Effect> {
+        self.heard = now;
+        if !self.welcomed && !matches!(message, ToAdaptor::Welcome { .. } | ToAdaptor::Refused { .. }) {
+            return vec![Effect::Close(Ended::Protocol("it spoke before its welcome".into()))];
+        }
+        match message {
+            ToAdaptor::Welcome { version: PROTOCOL_VERSION, .. } => {
+                self.welcomed = true;
+                vec![Effect::Welcomed]
+            }
+            ToAdaptor::Welcome { version, .. } => {
+                let reason = format!("it speaks version {version}, this adaptor {PROTOCOL_VERSION}");
+                vec![Effect::Close(Ended::Protocol(reason))]
+            }
+            ToAdaptor::Opened { stream, mark } => match self.streams.get_mut(&stream) {
+                Some(opened @ Opened { sent: None }) => {
+                    opened.sent = Some(mark);
+                    vec![Effect::Trim(stream, mark)]
+                }
+                _ => vec![Effect::Close(Ended::Protocol(format!("it opened stream {stream} unasked")))],
+            },
+            ToAdaptor::Credit { bytes } => {
+                self.credit = self.credit.saturating_add(bytes.min(1 << 40) as i64);
+                vec![]
+            }
+            ToAdaptor::Committed { stream, mark } => match self.streams.get_mut(&stream) {
+                Some(Opened { sent: Some(sent) }) => {
+                    // Another collector may have committed blocks that an earlier connection sent.
+                    *sent = mark.max(*sent);
+                    vec![Effect::Trim(stream, mark)]
+                }
+                _ => vec![],
+            },
+            ToAdaptor::Refused { code, message, retry_after_ms } => {
+                let message = message.chars().filter(|c| !c.is_control()).take(500).collect();
+                let retry_after = Duration::from_millis(retry_after_ms.min(60_000));
+                vec![Effect::Close(Ended::Refused { code, message, retry_after })]
+            }
+            ToAdaptor::Draining => vec![Effect::Close(Ended::Draining)],
+            ToAdaptor::Ping => vec![],
+        }
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Instant) -> Option<Effect> {
+        if now.duration_since(self.heard) >= SILENCE_MAX {
+            return Some(Effect::Close(Ended::Silent));
+        }
+        if self.welcomed && now.duration_since(self.said) >= PING_AFTER {
+            self.said = now;
+            return Some(Effect::Send(ToCollector::Ping));
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn welcomed(now: Instant) -> Protocol {
+        let (mut protocol, _) = Protocol::new(now, "", "host");
+        let welcome = ToAdaptor::Welcome { version: PROTOCOL_VERSION, server_time_ms: 0 };
+        assert_eq!(protocol.heard(now, welcome), [Effect::Welcomed]);
+        protocol
+    }
+
+    #[test]
+    fn blocks_wait_for_the_mark_and_for_credit() {
+        let now = Instant::now();
+        let mut protocol = welcomed(now);
+        let stream = StreamId::random();
+        assert!(protocol.open(now, stream, 3).is_some());
+        protocol.heard(now, ToAdaptor::Credit { bytes: 100 });
+        assert_eq!(protocol.next_after(stream), None);
+        assert_eq!(protocol.heard(now, ToAdaptor::Opened { stream, mark: 5 }), [Effect::Trim(stream, 5)]);
+        assert_eq!(protocol.next_after(stream), Some(5));
+        protocol.sent(now, stream, 6, 150);
+        assert_eq!(protocol.next_after(stream), None, "the credit is used up");
+        protocol.heard(now, ToAdaptor::Credit { bytes: 51 });
+        assert_eq!(protocol.next_after(stream), Some(6));
+    }
+
+    #[test]
+    fn a_silent_collector_is_left_within_ten_seconds() {
+        let start = Instant::now();
+        let mut protocol = welcomed(start);
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(protocol.tick(at(3)), Some(Effect::Send(ToCollector::Ping)));
+        assert_eq!(protocol.tick(at(5)), None);
+        protocol.heard(at(8), ToAdaptor::Ping);
+        assert_ne!(protocol.tick(at(17)), Some(Effect::Close(Ended::Silent)));
+        assert_eq!(protocol.tick(at(18)), Some(Effect::Close(Ended::Silent)));
+    }
+
+    #[test]
+    fn a_stream_opened_unasked_ends_the_connection() {
+        let now = Instant::now();
+        let effects = welcomed(now).heard(now, ToAdaptor::Opened { stream: StreamId::random(), mark: 9 });
+        assert!(matches!(effects[..], [Effect::Close(Ended::Protocol(_))]));
+    }
+}

@@ -1,0 +1,66 @@
+//! Sources: where records come from. One file each; this one holds what they share.
+//!
+//! A source is opened (its socket bound, its paths checked) before the adaptor says that it is ready, then runs until it
+//! is told to stop. It turns bytes into chunks for the [`Intake`] and answers its producer, where it can, only after the
+//! chunk's receipt says that it is durable.
+
+mod file;
+mod line;
+mod socket;
+mod stdin;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use logboom_config::{Source, SourceKind};
+use tokio_util::sync::CancellationToken;
+
+use crate::counters::Counters;
+use crate::intake::Intake;
+
+/// What every source of an adaptor shares. Cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    /// Where records go.
+    pub intake: Intake,
+    /// Name of this host.
+    pub host: Arc<str>,
+    /// Attributes of every record of this host.
+    pub labels: Arc<BTreeMap<String, String>>,
+    /// Positions that were durable when the adaptor started, by key.
+    pub positions: Arc<BTreeMap<String, String>>,
+    /// Whether this spool was used before: then files seen for the first time are new, and read from their beginning.
+    pub resumed: bool,
+    /// What is counted.
+    pub counters: Arc<Counters>,
+}
+
+/// Why a source cannot be opened. One line, with the source's name and the fix.
+#[derive(Debug, thiserror::Error)]
+#[error("source `{source_name}`: {message}")]
+pub struct OpenError {
+    /// Name of the source.
+    pub source_name: String,
+    /// What is wrong and how to mend it.
+    pub message: String,
+}
+
+/// A source that is open; the future takes records in until it is stopped, then hands over what it holds.
+pub type Running = BoxFuture<'static, ()>;
+
+/// Opens `source`.
+///
+/// # Errors
+/// [`OpenError`] when a socket cannot be bound or a path cannot be used.
+pub async fn open(source: Source, context: Context, stop: CancellationToken) -> Result<Running, OpenError> {
+    let name = source.name.clone();
+    let opened: Result<Running, String> = match source.kind.clone() {
+        SourceKind::File(settings) => file::open(source, settings, context, stop).await,
+        SourceKind::Unix(settings) => socket::open_unix(source, settings, context, stop).await,
+        SourceKind::Tcp(settings) => socket::open_tcp(source, settings, context, stop).await,
+        SourceKind::Udp(settings) => socket::open_udp(source, settings, context, stop).await,
+        SourceKind::Stdin => stdin::open(source, context, stop).await,
+    };
+    opened.map_err(|message| OpenError { source_name: name, message })
+}

@@ -1,0 +1,176 @@
+//! One connection of a stream socket: reads lines, hands records over, and has requests answered.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::ack::{AckId, Answer, Group, request};
+use super::{DRAIN_QUIET, DRAIN_TIME, Shared, answers};
+use crate::intake::{Chunk, Receipt, Refused};
+use crate::source::line::{LineSplitter, Parser, observed_now};
+
+/// Bytes that a connection is read with at first: many connections are quiet.
+const READ_BYTES_FIRST: usize = 8 << 10;
+/// Bytes that a busy one is read with.
+const READ_BYTES_MAX: usize = 64 << 10;
+
+/// Serves a connection to its end: its peer closes it, it is idle for `idle_timeout` (zero: never), or `stop`.
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    reader: impl AsyncRead + Unpin,
+    writer: impl AsyncWrite + Unpin,
+    idle_timeout: Duration,
+    stop: CancellationToken,
+) {
+    let (sender, queue) = mpsc::channel(answers::WAITING_MAX);
+    let gone = CancellationToken::new();
+    let connection = Connection {
+        parser: shared.parser.clone(),
+        splitter: shared.splitter(),
+        batch: Batch::default(),
+        group: Group::default(),
+        answers: sender,
+        shared,
+    };
+    tokio::join!(
+        connection.run(reader, idle_timeout, &stop, &gone),
+        answers::give(writer, queue, answers::WRITE_TIMEOUT, &stop, &gone),
+    );
+}
+
+struct Connection {
+    shared: Arc<Shared>,
+    parser: Parser,
+    splitter: LineSplitter,
+    batch: Batch,
+    group: Group<Receipt>,
+    answers: mpsc::Sender<Answer<Receipt>>,
+}
+
+/// What one read brought: records, cut where a request ends a group, since a receipt covers whole chunks.
+#[derive(Default)]
+struct Batch {
+    ended: Vec<(Part, AckId)>,
+    open: Part,
+}
+
+#[derive(Default)]
+struct Part {
+    chunk: Chunk,
+    bytes: u64,
+}
+
+impl Batch {
+    fn line(&mut self, parser: &mut Parser, observed_ns: i64, line: &[u8]) {
+        if parser.is_json()
+            && let Some(id) = request(line)
+        {
+            self.ended.push((std::mem::take(&mut self.open), id));
+            return;
+        }
+        parser.parse(observed_ns, line, &mut self.open.chunk);
+        self.open.bytes += line.len() as u64;
+    }
+}
+
+impl Connection {
+    async fn run(
+        mut self,
+        mut reader: impl AsyncRead + Unpin,
+        idle_timeout: Duration,
+        stop: &CancellationToken,
+        gone: &CancellationToken,
+    ) {
+        let mut buffer = vec![0; READ_BYTES_FIRST];
+        loop {
+            let read = tokio::select! {
+                biased;
+                () = stop.cancelled() => {
+                    self.drain(&mut reader, &mut buffer).await;
+                    break;
+                }
+                () = gone.cancelled() => break,
+                read = read(&mut reader, &mut buffer, idle_timeout) => read,
+            };
+            match read {
+                Ok(0) => break,
+                Ok(bytes) => {
+                    if self.take(&buffer[..bytes]).await.is_err() {
+                        return;
+                    }
+                    if bytes == buffer.len() && bytes < READ_BYTES_MAX {
+                        buffer.resize(READ_BYTES_MAX, 0);
+                    }
+                }
+                Err(error) => {
+                    if error.kind() == io::ErrorKind::TimedOut {
+                        self.shared.context.counters.connections_idle.add(1);
+                    }
+                    debug!(source = self.shared.name, %error, "a connection ends");
+                    break;
+                }
+            }
+        }
+        // A line without its end is kept: nothing says that it is not whole.
+        self.splitter.finish(&mut |line| self.batch.line(&mut self.parser, observed_now(), line));
+        let _ = self.hand_over().await;
+    }
+
+    /// Takes what was sent before the source was stopped.
+    async fn drain(&mut self, reader: &mut (impl AsyncRead + Unpin), buffer: &mut [u8]) {
+        let end = Instant::now() + DRAIN_TIME;
+        while Instant::now() < end {
+            match timeout_at(end.min(Instant::now() + DRAIN_QUIET), reader.read(buffer)).await {
+                Ok(Ok(bytes @ 1..)) if self.take(&buffer[..bytes]).await.is_ok() => {}
+                _ => return,
+            }
+        }
+    }
+
+    async fn take(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+        let now = observed_now();
+        self.splitter.push(bytes, &mut |line| self.batch.line(&mut self.parser, now, line));
+        self.hand_over().await
+    }
+
+    /// Hands over what the batch holds and queues the answers. Fails when the adaptor takes no more.
+    async fn hand_over(&mut self) -> Result<(), Refused> {
+        for (part, id) in std::mem::take(&mut self.batch.ended) {
+            self.append(part).await?;
+            // Where nobody answers any more the connection is about to end; its records are kept all the same.
+            let _ = self.answers.send(self.group.end(id)).await;
+        }
+        let open = std::mem::take(&mut self.batch.open);
+        self.append(open).await
+    }
+
+    async fn append(&mut self, Part { chunk, bytes }: Part) -> Result<(), Refused> {
+        let records = chunk.records() as u64;
+        if records == 0 {
+            return Ok(());
+        }
+        if self.group.refuses() {
+            self.shared.count_refused(records);
+            return Ok(());
+        }
+        match self.shared.hand_over(chunk, bytes).await {
+            Ok(receipt) => self.group.take(records, receipt),
+            Err(Refused::Full) => self.group.refuse(),
+            Err(Refused::Closed) => return Err(Refused::Closed),
+        }
+        Ok(())
+    }
+}
+
+async fn read(reader: &mut (impl AsyncRead + Unpin), buffer: &mut [u8], idle_timeout: Duration) -> io::Result<usize> {
+    match idle_timeout.is_zero() {
+        true => reader.read(buffer).await,
+        false => timeout(idle_timeout, reader.read(buffer)).await?,
+    }
+}

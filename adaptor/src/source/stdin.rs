@@ -1,0 +1,119 @@
+//! Standard input, to its end.
+//!
+//! A thread reads it, because a read of a terminal or a pipe cannot be cancelled; it ends at the input's end, when
+//! nobody listens to it any more, or with the process. At the end of the input this source ends; the adaptor goes on.
+
+use std::io::{self, Read};
+
+use futures::FutureExt;
+use logboom_config::Source;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::line::{LineSplitter, Parser, observed_now};
+use super::socket::{DRAIN_QUIET, DRAIN_TIME};
+use super::{Context, Running};
+use crate::intake::{Chunk, Refused};
+
+/// Bytes of one read at most.
+const READ_BYTES: usize = 64 << 10;
+/// Reads that may wait to be handed over.
+const READS_WAITING: usize = 4;
+
+/// Opens standard input.
+///
+/// # Errors
+/// When no thread can be started.
+pub(super) async fn open(source: Source, context: Context, stop: CancellationToken) -> Result<Running, String> {
+    let (sender, reads) = mpsc::channel(READS_WAITING);
+    let name = source.name.clone();
+    std::thread::Builder::new()
+        .name("stdin".to_owned())
+        .spawn(move || read(&name, io::stdin().lock(), &sender))
+        .map_err(|error| format!("cannot start a thread to read standard input: {error}"))?;
+    Ok(run(source, context, reads, stop).boxed())
+}
+
+/// Reads `input` to its end, or until nobody takes what it reads.
+fn read(source: &str, mut input: impl Read, reads: &mpsc::Sender<Vec<u8>>) {
+    loop {
+        let mut buffer = vec![0; READ_BYTES];
+        match input.read(&mut buffer) {
+            Ok(0) => return info!(source, "standard input has ended"),
+            Ok(bytes) => {
+                buffer.truncate(bytes);
+                if reads.blocking_send(buffer).is_err() {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return warn!(source, %error, "standard input cannot be read any further"),
+        }
+    }
+}
+
+async fn run(source: Source, context: Context, mut reads: mpsc::Receiver<Vec<u8>>, stop: CancellationToken) {
+    let mut input = Input {
+        parser: Parser::new(&source, &context, None),
+        splitter: LineSplitter::new(source.max_line, source.on_long_line, context.counters.clone()),
+        context,
+        chunk: Chunk::default(),
+        bytes: 0,
+    };
+    while let Some(Some(read)) = stop.run_until_cancelled(reads.recv()).await {
+        if input.take(&read).await.is_err() {
+            return;
+        }
+    }
+    let end = Instant::now() + DRAIN_TIME;
+    while Instant::now() < end
+        && let Ok(Some(read)) = timeout_at(end.min(Instant::now() + DRAIN_QUIET), reads.recv()).await
+        && input.take(&read).await.is_ok()
+    {}
+    input.finish().await;
+}
+
+struct Input {
+    context: Context,
+    parser: Parser,
+    splitter: LineSplitter,
+    chunk: Chunk,
+    /// Of the lines in `chunk`.
+    bytes: u64,
+}
+
+impl Input {
+    async fn take(&mut self, read: &[u8]) -> Result<(), Refused> {
+        let now = observed_now();
+        self.splitter.push(read, &mut |line| {
+            self.parser.parse(now, line, &mut self.chunk);
+            self.bytes += line.len() as u64;
+        });
+        self.hand_over().await
+    }
+
+    async fn finish(mut self) {
+        self.splitter.finish(&mut |line| {
+            self.parser.parse(observed_now(), line, &mut self.chunk);
+            self.bytes += line.len() as u64;
+        });
+        let _ = self.hand_over().await;
+    }
+
+    /// Fails when the adaptor takes no more. A full spool makes it wait, whatever the policy: so does the producer then,
+    /// at the other end of the pipe.
+    async fn hand_over(&mut self) -> Result<(), Refused> {
+        let (chunk, bytes) = (std::mem::take(&mut self.chunk), std::mem::take(&mut self.bytes));
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        let records = chunk.records() as u64;
+        // Nobody can be told when the records are durable, so nobody waits for that.
+        let _receipt = self.context.intake.append_or_wait(chunk).await?;
+        self.context.counters.records_in.add(records);
+        self.context.counters.bytes_in.add(bytes);
+        Ok(())
+    }
+}

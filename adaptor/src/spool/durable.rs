@@ -1,0 +1,67 @@
+//! File operations that are on disk when they return. Every create, rename and delete is followed by a sync of its
+//! directory; without that, a power cut may bring back a deleted name or forget a new one.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use logboom_config::crash;
+
+/// Creates `path`, which must not exist, for reading and writing; its content is not synced yet, its name is.
+pub fn create(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
+    crash::point("spool.create.before_dir_sync");
+    sync_parent(path)?;
+    Ok(file)
+}
+
+/// Creates the directory `path` and those above it.
+pub fn create_dir(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        create_dir(parent)?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => sync_parent(path),
+    }
+}
+
+/// Puts `content` at `path` in one step: readers find the old content or the new, also after a crash.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut temporary = path.to_owned();
+    temporary.set_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(content)?;
+    crash::point("spool.replace.before_sync");
+    file.sync_all()?;
+    crash::point("spool.rename.before");
+    fs::rename(&temporary, path)?;
+    crash::point("spool.rename.after");
+    sync_parent(path)
+}
+
+/// Deletes the file `path`; one that is gone already is fine.
+pub fn delete(path: &Path) -> io::Result<()> {
+    crash::point("spool.delete.before");
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    crash::point("spool.delete.after");
+    sync_parent(path)
+}
+
+/// Deletes the directory `path` if it is empty.
+pub fn delete_dir(path: &Path) -> io::Result<()> {
+    fs::remove_dir(path)?;
+    sync_parent(path)
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}

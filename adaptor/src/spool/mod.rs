@@ -1,0 +1,347 @@
+//! The spool: blocks on local disk, until they are committed.
+//!
+//! `<spool>/<stream>/<first block number>.seg`, append-only. There is no index on disk: what is here is rebuilt from
+//! names and frame headers at start ([`recovery`]). This file owns the index in memory and its rules:
+//!
+//! - only blocks below a segment's synced end exist for readers, so a mark never runs ahead of the disk;
+//! - a segment is deleted when the mark has passed its last block, after its positions are folded into `positions`;
+//! - a stream that this process did not open is sealed: it is read, sent and deleted, never written to.
+
+pub mod durable;
+pub mod positions;
+mod reader;
+mod recovery;
+pub mod segment;
+mod writer;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use logboom_config::Spool as Settings;
+use logboom_wire::StreamId;
+use tokio::sync::watch;
+use tracing::error;
+
+use crate::counters::Counters;
+use positions::Positions;
+
+pub use reader::Reader;
+pub use writer::Writer;
+
+/// Kept free of the limit, and on disk as a file that can be given up, so that deleting always works: folding positions
+/// needs some room.
+const RESERVE_BYTES: u64 = 1 << 20;
+
+/// Why the spool cannot be used. Names the path.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// A file operation failed.
+    #[error("spool {}: {what}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process uses it.
+    #[error("spool {}: another adaptor uses it; stop that one or set another `adaptor.spool.path`", .0.display())]
+    InUse(PathBuf),
+}
+
+impl SpoolError {
+    fn io(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, what, source }
+    }
+}
+
+/// One file of a stream.
+#[derive(Debug)]
+struct Segment {
+    path: PathBuf,
+    /// Number of its first block, whether or not that is sound.
+    first: u64,
+    /// Number of its last block; less than `first` while it has none.
+    last: u64,
+    records: u64,
+    /// Synced length: readers stop here.
+    bytes: u64,
+    positions: Positions,
+}
+
+/// One stream.
+#[derive(Debug)]
+struct Stream {
+    id: StreamId,
+    opened_ms: u64,
+    /// Highest number that is committed, as far as this process has heard.
+    mark: u64,
+    /// Nothing is ever written to it again.
+    sealed: bool,
+    /// Its last segment is open for writing.
+    writing: bool,
+    segments: VecDeque<Segment>,
+}
+
+impl Stream {
+    fn last(&self) -> u64 {
+        self.segments.back().map_or(0, |segment| segment.last)
+    }
+}
+
+/// What is in the spool. Streams are ordered by generation, oldest first.
+#[derive(Debug, Default)]
+struct Index {
+    streams: BTreeMap<u64, Stream>,
+    bytes: u64,
+    folded: Positions,
+}
+
+/// A stream as the sender sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamStatus {
+    /// Its place among the streams of this spool.
+    pub generation: u64,
+    /// The stream.
+    pub id: StreamId,
+    /// When it was opened, ms since 1970.
+    pub opened_ms: u64,
+    /// Number of the first block that may still be held.
+    pub first: u64,
+    /// Number of the last synced block; less than `first` for none.
+    pub last: u64,
+    /// Highest number that is committed.
+    pub mark: u64,
+    /// Whether nothing is added any more.
+    pub sealed: bool,
+}
+
+/// The spool of one adaptor.
+pub struct Spool {
+    path: PathBuf,
+    settings: Settings,
+    counters: Arc<Counters>,
+    index: Mutex<Index>,
+    /// Moves with every sync and every new stream.
+    changed: watch::Sender<u64>,
+    /// Moves when bytes were freed.
+    freed: Condvar,
+    _lock: fs::File,
+}
+
+impl Spool {
+    /// Opens the spool at `settings.path`, creating it if need be, and takes in what earlier runs left.
+    ///
+    /// # Errors
+    /// [`SpoolError`] when the folder cannot be written or belongs to another process.
+    pub fn open(settings: &Settings, counters: Arc<Counters>) -> Result<(Arc<Self>, Recovered), SpoolError> {
+        let path = settings.path.clone();
+        durable::create_dir(&path).map_err(SpoolError::io(&path, "create the folder"))?;
+        let lock = lock_folder(&path)?;
+        restore_reserve(&path);
+        let (index, recovered) = recovery::recover(&path, &counters)?;
+        let spool = Self {
+            path,
+            settings: settings.clone(),
+            counters,
+            index: Mutex::new(index),
+            changed: watch::Sender::new(0),
+            freed: Condvar::new(),
+            _lock: lock,
+        };
+        Ok((Arc::new(spool), recovered))
+    }
+
+    /// The streams that hold something or still may.
+    pub fn streams(&self) -> Vec<StreamStatus> {
+        let index = self.lock();
+        let status = |(&generation, stream): (&u64, &Stream)| StreamStatus {
+            generation,
+            id: stream.id,
+            opened_ms: stream.opened_ms,
+            first: stream.segments.front().map_or(stream.mark + 1, |segment| segment.first.max(stream.mark + 1)),
+            last: stream.last(),
+            mark: stream.mark,
+            sealed: stream.sealed,
+        };
+        index.streams.iter().map(status).collect()
+    }
+
+    /// Signals when there may be more to send.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Bytes on disk.
+    pub fn bytes(&self) -> u64 {
+        self.lock().bytes
+    }
+
+    /// Whether everything is committed.
+    pub fn is_drained(&self) -> bool {
+        self.lock().streams.values().all(|stream| stream.last() <= stream.mark)
+    }
+
+    /// The collector has committed `stream` up to `mark`: deletes what is no longer needed. A mark never goes back.
+    ///
+    /// # Errors
+    /// [`SpoolError`] when a file cannot be deleted; it is tried again with the next mark.
+    pub fn trim(&self, id: StreamId, mark: u64) -> Result<(), SpoolError> {
+        let mut index = self.lock();
+        let Some((&generation, stream)) = index.streams.iter_mut().find(|(_, stream)| stream.id == id) else {
+            return Ok(());
+        };
+        stream.mark = stream.mark.max(mark);
+        self.delete_committed(&mut index, generation)
+    }
+
+    /// Deletes the segments of a stream that the mark has passed, and the stream when it is sealed and empty.
+    fn delete_committed(&self, index: &mut Index, generation: u64) -> Result<(), SpoolError> {
+        let mut passed = 0;
+        let Some(stream) = index.streams.get(&generation) else { return Ok(()) };
+        let deletable = stream.segments.len() - usize::from(stream.writing);
+        while passed < deletable && stream.segments[passed].last <= stream.mark {
+            passed += 1;
+        }
+        self.delete_front(index, generation, passed)?;
+        let stream = index.streams.get(&generation).expect("it is here");
+        if stream.sealed && stream.segments.is_empty() {
+            let folder = self.path.join(stream.id.to_string());
+            durable::delete_dir(&folder).map_err(SpoolError::io(&folder, "delete the folder"))?;
+            index.streams.remove(&generation);
+        }
+        Ok(())
+    }
+
+    /// Deletes the first `count` segments of a stream. Positions first: a crash in between leaves a segment whose
+    /// positions are known twice, the other order would forget them.
+    fn delete_front(&self, index: &mut Index, generation: u64, count: usize) -> Result<(), SpoolError> {
+        if count == 0 {
+            return Ok(());
+        }
+        let oldest = index.streams.keys().next() == Some(&generation);
+        let mut folded = index.folded.clone();
+        let stream = index.streams.get_mut(&generation).expect("the caller found it");
+        for segment in stream.segments.iter().take(count) {
+            folded.merge(&segment.positions);
+        }
+        if oldest {
+            folded.forget_ended();
+        }
+        if folded != index.folded {
+            self.store_positions(&folded)?;
+            index.folded = folded;
+        }
+        for _ in 0..count {
+            let segment = stream.segments.front().expect("counted");
+            durable::delete(&segment.path).map_err(SpoolError::io(&segment.path, "delete the segment"))?;
+            index.bytes -= segment.bytes;
+            stream.segments.pop_front();
+        }
+        self.freed.notify_all();
+        Ok(())
+    }
+
+    /// Writes the positions; on a full disk gives up the reserve for them.
+    fn store_positions(&self, positions: &Positions) -> Result<(), SpoolError> {
+        let path = self.path.join("positions");
+        let stored = match positions.store(&path) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                let _ = fs::remove_file(self.path.join("reserve"));
+                positions.store(&path)
+            }
+            other => other,
+        };
+        stored.map_err(SpoolError::io(&path, "write the positions"))
+    }
+
+    /// Seals `generation` as if its process had ended, and drops the oldest segment of the spool. Returns the count of
+    /// records dropped that were not known to be committed; `None` when there is nothing to drop.
+    fn drop_oldest(&self) -> Result<Option<u64>, SpoolError> {
+        let mut index = self.lock();
+        let droppable = |stream: &Stream| stream.segments.len() > usize::from(stream.writing);
+        let Some((&generation, stream)) = index.streams.iter_mut().find(|(_, stream)| droppable(stream)) else {
+            return Ok(None);
+        };
+        let segment = &stream.segments[0];
+        let (last, records) = (segment.last, segment.records);
+        let dropped = if last > stream.mark { records } else { 0 };
+        self.delete_front(&mut index, generation, 1)?;
+        self.delete_committed(&mut index, generation)?;
+        self.counters.records_dropped_oldest.add(dropped);
+        Ok(Some(dropped))
+    }
+
+    /// A reader went through all of the segment at `path` and found nothing sound after block `last`: what is damaged
+    /// at its end will never be committed and must not hold the segment.
+    fn settle(&self, generation: u64, path: &Path, last: u64) -> Result<(), SpoolError> {
+        let mut index = self.lock();
+        let Some(stream) = index.streams.get_mut(&generation) else { return Ok(()) };
+        if let Some(segment) = stream.segments.iter_mut().find(|segment| segment.path == path) {
+            segment.last = segment.last.min(last.max(segment.first - 1));
+        }
+        self.delete_committed(&mut index, generation)
+    }
+
+    /// The segment at `path` is gone, and not by our doing.
+    fn forget_missing(&self, generation: u64, path: &Path) {
+        let mut index = self.lock();
+        let Some(stream) = index.streams.get_mut(&generation) else { return };
+        let Some(at) = stream.segments.iter().position(|segment| segment.path == path) else { return };
+        let segment = stream.segments.remove(at).expect("found above");
+        error!(path = %path.display(), records = segment.records, "a segment is missing from the spool");
+        self.counters.records_quarantined.add(segment.records);
+        index.bytes -= segment.bytes;
+        index.folded.merge(&segment.positions);
+    }
+
+    /// Waits until bytes were freed, or `timeout`.
+    fn wait_freed(&self, timeout: Duration) {
+        let index = self.lock();
+        drop(self.freed.wait_timeout(index, timeout));
+    }
+
+    fn signal_change(&self) {
+        self.changed.send_modify(|version| *version += 1);
+    }
+
+    /// No code panics while it holds the lock, so a poisoned one is still sound.
+    fn lock(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What earlier runs left.
+#[derive(Clone, Debug, Default)]
+pub struct Recovered {
+    /// Positions of the sources, by key.
+    pub positions: BTreeMap<String, String>,
+    /// Whether the spool was used before.
+    pub resumed: bool,
+}
+
+fn lock_folder(path: &Path) -> Result<fs::File, SpoolError> {
+    let name = path.join("lock");
+    let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&name);
+    let file = file.map_err(SpoolError::io(&name, "create the lock file"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(SpoolError::InUse(path.to_owned())),
+        Err(fs::TryLockError::Error(source)) => Err(SpoolError::Io { path: name, what: "lock it", source }),
+    }
+}
+
+/// A reserve that cannot be made now (a full disk) is made at a later start.
+fn restore_reserve(path: &Path) {
+    let name = path.join("reserve");
+    if fs::metadata(&name).is_ok_and(|metadata| metadata.len() == RESERVE_BYTES) {
+        return;
+    }
+    let _ = fs::write(name, vec![0; RESERVE_BYTES as usize]);
+}

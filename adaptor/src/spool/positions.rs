@@ -1,0 +1,127 @@
+//! Positions of sources whose segments are gone: the file `positions` of a spool.
+//!
+//! Positions travel in block headers. Before a segment is deleted, its newest ones are folded in here, so that a source
+//! always resumes where its durable records end. Of two positions of one key, the one of the later block counts.
+//!
+//! The file is one line `logboom-positions 1 <CRC32C of the rest, 8 hexadecimal digits>`, then JSON:
+//! `{key: [generation, block number, value]}`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::durable;
+
+const HEAD: &str = "logboom-positions 1 ";
+
+/// The place of a block in the spool's history: generation of its stream, number in it.
+pub type Place = (u64, u64);
+
+/// Newest positions by key, each with the place of its block.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Positions(BTreeMap<String, (Place, String)>);
+
+impl Positions {
+    /// Reads the file; none is the same as an empty one. `Ok(Err(reason))` when it is damaged.
+    pub fn load(path: &Path) -> io::Result<Result<Self, String>> {
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(Self::default())),
+            Err(error) => return Err(error),
+        };
+        Ok(Self::parse(&bytes))
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+        let (head, json) = text.split_once('\n').ok_or("it has no first line")?;
+        let crc = head.strip_prefix(HEAD).ok_or("it does not begin with logboom-positions 1")?;
+        if crc != format!("{:08x}", crc32c::crc32c(json.as_bytes())) {
+            return Err("its checksum does not match".into());
+        }
+        let entries: BTreeMap<String, (u64, u64, String)> =
+            serde_json::from_str(json).map_err(|error| error.to_string())?;
+        let entries = entries.into_iter().map(|(key, (generation, number, value))| (key, ((generation, number), value)));
+        Ok(Self(entries.collect()))
+    }
+
+    /// Writes the file in one durable step.
+    pub fn store(&self, path: &Path) -> io::Result<()> {
+        let entries: BTreeMap<_, _> =
+            self.0.iter().map(|(key, ((generation, number), value))| (key, (generation, number, value))).collect();
+        let json = serde_json::to_string(&entries).map_err(io::Error::other)?;
+        durable::replace(path, format!("{HEAD}{:08x}\n{json}", crc32c::crc32c(json.as_bytes())).as_bytes())
+    }
+
+    /// Takes in one position.
+    pub fn set(&mut self, place: Place, key: &str, value: &str) {
+        match self.0.get_mut(key) {
+            Some((known, _)) if *known > place => {}
+            Some(entry) => *entry = (place, value.to_owned()),
+            None => {
+                self.0.insert(key.to_owned(), (place, value.to_owned()));
+            }
+        }
+    }
+
+    /// Takes in all of `other`.
+    pub fn merge(&mut self, other: &Positions) {
+        for (key, (place, value)) in &other.0 {
+            self.set(*place, key, value);
+        }
+    }
+
+    /// Forgets what sources said is over (an empty value). Only right when no block before theirs is left that could
+    /// bring an older position back.
+    pub fn forget_ended(&mut self) {
+        self.0.retain(|_, (_, value)| !value.is_empty());
+    }
+
+    /// The highest generation of any entry; 0 for none.
+    pub fn generation_max(&self) -> u64 {
+        self.0.values().map(|((generation, _), _)| *generation).max().unwrap_or(0)
+    }
+
+    /// Values by key, without those that are over.
+    pub fn values(&self) -> BTreeMap<String, String> {
+        let live = self.0.iter().filter(|(_, (_, value))| !value.is_empty());
+        live.map(|(key, (_, value))| (key.clone(), value.clone())).collect()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_later_block_wins_whatever_the_order_of_folding() {
+        let mut positions = Positions::default();
+        positions.set((2, 1), "a", "new");
+        positions.set((1, 9), "a", "old");
+        positions.set((1, 9), "b", "");
+        assert_eq!(positions.values(), BTreeMap::from([("a".into(), "new".into())]));
+    }
+
+    #[test]
+    fn the_file_round_trips_and_damage_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("positions");
+        assert!(Positions::load(&path).unwrap().unwrap().is_empty());
+        let mut positions = Positions::default();
+        positions.set((1, 2), "file/x/1/2", "{\"offset\":3}");
+        positions.store(&path).unwrap();
+        assert_eq!(Positions::load(&path).unwrap().unwrap(), positions);
+        let mut bytes = fs::read(&path).unwrap();
+        for at in 0..bytes.len() {
+            bytes[at] ^= 1;
+            assert!(Positions::parse(&bytes).is_err(), "byte {at}");
+            bytes[at] ^= 1;
+        }
+    }
+}

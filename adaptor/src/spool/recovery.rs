@@ -1,0 +1,197 @@
+//! What a start finds in the spool: streams of earlier runs, to be sent and deleted.
+//!
+//! Headers are read, payloads are not, but for the last segment of each stream: its tail may hold what was never synced,
+//! and a position there must not count if its records are damaged, for the source would skip them. Memory is bounded by
+//! the count of segments and positions, not by bytes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use logboom_wire::{Header, StreamId};
+use tracing::{error, info, warn};
+
+use super::positions::Positions;
+use super::segment::{self, Frame, SegmentHeader};
+use super::{Index, Recovered, Segment, SpoolError, Stream, durable};
+use crate::counters::Counters;
+
+/// Reads the spool at `path`.
+pub fn recover(path: &Path, counters: &Counters) -> Result<(Index, Recovered), SpoolError> {
+    let positions_path = path.join("positions");
+    let loaded = Positions::load(&positions_path).map_err(SpoolError::io(&positions_path, "read it"))?;
+    let folded = loaded.unwrap_or_else(|reason| {
+        error!(path = %positions_path.display(), reason, "positions are damaged; files may be read again from their beginning");
+        let _ = quarantine_file(path, &positions_path);
+        counters.frames_quarantined.add(1);
+        Positions::default()
+    });
+    let mut resumed = positions_path.exists();
+    let mut index = Index { folded, ..Index::default() };
+    let entries = fs::read_dir(path).map_err(SpoolError::io(path, "list the folder"))?;
+    for entry in entries {
+        let folder = entry.map_err(SpoolError::io(path, "list the folder"))?.path();
+        let Some(id) = folder.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        resumed = true;
+        recover_stream(path, &folder, id, &mut index, counters)?;
+    }
+    let mut positions = index.folded.clone();
+    for segment in index.streams.values().flat_map(|stream| &stream.segments) {
+        positions.merge(&segment.positions);
+    }
+    index.bytes = index.streams.values().flat_map(|stream| &stream.segments).map(|segment| segment.bytes).sum();
+    if !index.streams.is_empty() {
+        info!(streams = index.streams.len(), bytes = index.bytes, "found blocks of earlier runs");
+    }
+    Ok((index, Recovered { positions: positions.values(), resumed }))
+}
+
+fn recover_stream(
+    root: &Path,
+    folder: &Path,
+    id: StreamId,
+    index: &mut Index,
+    counters: &Counters,
+) -> Result<(), SpoolError> {
+    let mut names = BTreeMap::new();
+    for entry in fs::read_dir(folder).map_err(SpoolError::io(folder, "list the folder"))? {
+        let path = entry.map_err(SpoolError::io(folder, "list the folder"))?.path();
+        if let Some(place) = path.file_name().and_then(|name| name.to_str()).and_then(segment::parse_file_name) {
+            names.insert(place, path);
+        }
+    }
+    let mut stream: Option<(u64, Stream)> = None;
+    let firsts: Vec<u64> = names.keys().map(|(first, _)| *first).collect();
+    for (at, ((first, _), path)) in names.iter().enumerate() {
+        let file = File::open(path).map_err(SpoolError::io(path, "open the segment"))?;
+        let length = file.metadata().map_err(SpoolError::io(path, "read its length"))?.len();
+        let header = match read_segment_header(&file, length).map_err(SpoolError::io(path, "read its header"))? {
+            Some(header) if header.stream == id => header,
+            // A crash between creating a file and syncing its header: no block in it was ever synced.
+            _ if length <= segment::HEADER_BYTES as u64 => {
+                info!(path = %path.display(), "an empty segment; deleted");
+                durable::delete(path).map_err(SpoolError::io(path, "delete it"))?;
+                continue;
+            }
+            _ => {
+                error!(path = %path.display(), "a segment whose header is damaged; set aside");
+                counters.frames_quarantined.add(1);
+                quarantine_file(root, path).map_err(SpoolError::io(path, "set it aside"))?;
+                continue;
+            }
+        };
+        let entry = stream.get_or_insert_with(|| {
+            let stream =
+                Stream { id, opened_ms: header.opened_ms, mark: 0, sealed: true, writing: false, segments: VecDeque::new() };
+            (header.generation, stream)
+        });
+        // After a failed sync the same blocks were written again to the next segment: those count.
+        let scan = Scan {
+            path,
+            file: &file,
+            length,
+            below: firsts.get(at + 1).copied().unwrap_or(u64::MAX),
+            verify: at + 1 == names.len(),
+        };
+        let segment = scan.run(*first, header.generation).map_err(SpoolError::io(path, "read it"))?;
+        entry.1.segments.push_back(segment);
+    }
+    match stream {
+        Some((mut generation, stream)) => {
+            // Two streams of one generation can only come from folders that were copied together; any order will do.
+            while index.streams.contains_key(&generation) {
+                generation += 1;
+            }
+            index.streams.insert(generation, stream);
+        }
+        None => durable::delete_dir(folder)
+            .unwrap_or_else(|error| warn!(path = %folder.display(), %error, "cannot delete an empty stream")),
+    }
+    Ok(())
+}
+
+fn read_segment_header(file: &File, length: u64) -> io::Result<Option<SegmentHeader>> {
+    if length < segment::HEADER_BYTES as u64 {
+        return Ok(None);
+    }
+    let mut bytes = [0; segment::HEADER_BYTES];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(SegmentHeader::parse(&bytes))
+}
+
+/// A pass over the frames of one segment.
+struct Scan<'a> {
+    path: &'a Path,
+    file: &'a File,
+    length: u64,
+    /// Blocks from this number on lie in the next segment.
+    below: u64,
+    /// Check payloads too.
+    verify: bool,
+}
+
+impl Scan<'_> {
+    /// What is in the segment. Damaged frames are left to the reader, which sets them aside and counts them when it
+    /// comes by: here they only mean that their positions do not count.
+    fn run(&self, first: u64, generation: u64) -> io::Result<Segment> {
+        let mut segment = Segment {
+            path: PathBuf::from(self.path),
+            first,
+            last: first - 1,
+            records: 0,
+            bytes: segment::HEADER_BYTES as u64,
+            positions: Positions::default(),
+        };
+        let mut offset = segment.bytes;
+        loop {
+            match self.step(offset)? {
+                Frame::Sound { content: header, end } => {
+                    if header.number >= self.below {
+                        break;
+                    }
+                    segment.last = segment.last.max(header.number);
+                    segment.records += header.records();
+                    for position in &header.positions {
+                        segment.positions.set((generation, header.number), &position.key, &position.value);
+                    }
+                    offset = end;
+                }
+                Frame::Damaged { end, header, .. } => {
+                    if let Some(header) = header {
+                        segment.last = segment.last.max(header.number);
+                        segment.records += header.records();
+                    }
+                    offset = end;
+                }
+                Frame::End => break,
+            }
+        }
+        segment.bytes = offset;
+        Ok(segment)
+    }
+
+    fn step(&self, offset: u64) -> io::Result<Frame<Header>> {
+        if !self.verify {
+            return segment::read_header(self.file, offset, self.length);
+        }
+        Ok(match segment::read_block(self.file, offset, self.length)? {
+            Frame::Sound { content, end } => Frame::Sound { content: Header::clone(content.header()), end },
+            Frame::Damaged { end, header, error } => Frame::Damaged { end, header, error },
+            Frame::End => Frame::End,
+        })
+    }
+}
+
+/// Moves `path` into the quarantine of the spool at `root`.
+fn quarantine_file(root: &Path, path: &Path) -> io::Result<()> {
+    let folder = root.join("quarantine");
+    durable::create_dir(&folder)?;
+    let mut name = path.parent().and_then(Path::file_name).unwrap_or_default().to_owned();
+    name.push("-");
+    name.push(path.file_name().unwrap_or_default());
+    fs::rename(path, folder.join(name))
+}

@@ -1,0 +1,326 @@
+//! Writes the live stream: takes what the intake holds, encodes it into blocks, appends, syncs, and only then says so.
+//!
+//! Owns the order of these steps and what happens when one fails:
+//!
+//! 1. encode, append to the segment — nobody knows of it yet;
+//! 2. `fdatasync` — now the blocks are durable;
+//! 3. publish to the index — the sender may read them; the segment's length there is the synced one;
+//! 4. release the receipts — producers are answered.
+//!
+//! A failed write or sync is final for its segment: it is cut back to what was synced and left, and the same blocks go
+//! under the same numbers to a new one. A failed sync is never tried again on the same file: the kernel may have
+//! dropped the dirty pages and would answer that all is well.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use logboom_config::{WhenFull, crash};
+use logboom_wire::block::{BlockPlace, Encoder};
+use logboom_wire::{Block, Position, StreamId};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use super::positions::Positions;
+use super::segment::{self, SegmentHeader};
+use super::{RESERVE_BYTES, Segment, Spool, SpoolError, Stream, durable};
+use crate::intake::{Intake, Pending};
+
+const RETRY: Duration = Duration::from_millis(200);
+
+/// The writer of one stream. Blocking: it has a thread of its own.
+pub struct Writer {
+    spool: Arc<Spool>,
+    host: String,
+    header: SegmentHeader,
+    number: u64,
+    record: u64,
+    encoder: Encoder,
+    current: Option<Current>,
+    attempt: u32,
+    warned: Option<Instant>,
+    /// When set, the writer does not wait for room any longer.
+    give_up: CancellationToken,
+}
+
+struct Current {
+    file: File,
+    path: PathBuf,
+    /// Synced length.
+    synced: u64,
+}
+
+/// Told to give up while waiting for room: what is not written was never acknowledged.
+struct GaveUp;
+
+impl Writer {
+    /// Opens a new stream in `spool`. `give_up` ends the wait for room in a full spool.
+    pub fn open(spool: Arc<Spool>, host: &str, give_up: CancellationToken) -> Self {
+        let mut index = spool.lock();
+        let newest = index.streams.keys().next_back().copied().unwrap_or(0).max(index.folded.generation_max());
+        let opened = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let header =
+            SegmentHeader { stream: StreamId::random(), generation: newest + 1, opened_ms: opened.as_millis() as u64 };
+        let stream = Stream {
+            id: header.stream,
+            opened_ms: header.opened_ms,
+            mark: 0,
+            sealed: false,
+            writing: false,
+            segments: VecDeque::new(),
+        };
+        index.streams.insert(header.generation, stream);
+        drop(index);
+        spool.signal_change();
+        Self {
+            spool,
+            host: host.to_owned(),
+            header,
+            number: 1,
+            record: 0,
+            encoder: Encoder::default(),
+            current: None,
+            attempt: 0,
+            warned: None,
+            give_up,
+        }
+    }
+
+    /// The stream that is written.
+    pub fn stream(&self) -> StreamId {
+        self.header.stream
+    }
+
+    /// Writes what `intake` takes in until it is closed and empty. Returns the count of records that could not be
+    /// written because the writer was told to give up: none of them was acknowledged.
+    pub fn run(mut self, intake: &Intake) -> u64 {
+        let mut abandoned = 0;
+        while let Some(taken) = intake.take(self.spool.settings.linger) {
+            let blocks = self.encode(taken.blocks);
+            let records: u64 = blocks.iter().map(|block| block.header().records()).sum();
+            match self.persist(&blocks, intake) {
+                Ok(()) => {
+                    self.spool.signal_change();
+                    intake.synced(taken.bytes, taken.last_append);
+                }
+                Err(GaveUp) => abandoned += records,
+            }
+        }
+        self.seal();
+        abandoned
+    }
+
+    fn encode(&mut self, pending: Vec<Pending>) -> Vec<Block> {
+        let mut blocks = Vec::with_capacity(pending.len());
+        for pending in pending {
+            let positions = pending.positions.into_iter().map(|(key, value)| Position { key, value }).collect();
+            let place = BlockPlace {
+                stream: self.header.stream,
+                number: self.number,
+                first_record: self.record,
+                host: &self.host,
+            };
+            // Sources bound their texts and the intake bounds a block, so this cannot fail; were it to, the records
+            // must not be answered with OK.
+            let block = self.encoder.encode(place, pending.runs, positions);
+            let block = block.unwrap_or_else(|error| panic!("a block that cannot be encoded: {error}"));
+            self.number += 1;
+            self.record += block.header().records();
+            blocks.push(block);
+        }
+        blocks
+    }
+
+    /// Returns when all of `blocks` are synced and published, however long that takes.
+    fn persist(&mut self, blocks: &[Block], intake: &Intake) -> Result<(), GaveUp> {
+        let mut rest = blocks;
+        while !rest.is_empty() {
+            let bytes = self.wait_for_room(rest[0].bytes().len() as u64, intake)?;
+            match self.append(rest, bytes) {
+                Ok(count) => rest = &rest[count..],
+                Err(error) => {
+                    error!(%error, "cannot write to the spool; nothing is acknowledged until it works again");
+                    self.abandon_segment();
+                    if matches!(&error, SpoolError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull) {
+                        self.make_room(intake);
+                    }
+                    if self.give_up.is_cancelled() {
+                        return Err(GaveUp);
+                    }
+                    self.spool.wait_freed(RETRY);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the spool has room for `need` bytes, as `when_full` says; returns how many it has.
+    fn wait_for_room(&mut self, need: u64, intake: &Intake) -> Result<u64, GaveUp> {
+        let limit = self.spool.settings.max_size.saturating_sub(RESERVE_BYTES);
+        loop {
+            let used = self.spool.bytes();
+            // A block larger than the whole spool is let through alone rather than never.
+            if used + need <= limit || used <= segment::HEADER_BYTES as u64 {
+                intake.set_refusing(false);
+                return Ok(limit.saturating_sub(used).max(need));
+            }
+            // What is being written can be trimmed only once it is closed.
+            self.roll();
+            if self.make_room(intake) {
+                continue;
+            }
+            if self.give_up.is_cancelled() {
+                return Err(GaveUp);
+            }
+            if self.warned.is_none_or(|at| at.elapsed() > Duration::from_secs(60)) {
+                self.warned = Some(Instant::now());
+                warn!(used, limit, "the spool is full; waiting for the collector");
+            }
+            self.spool.wait_freed(RETRY);
+        }
+    }
+
+    /// Does what `when_full` says; whether that has freed anything.
+    fn make_room(&mut self, intake: &Intake) -> bool {
+        match self.spool.settings.when_full {
+            WhenFull::DropOldest => match self.spool.drop_oldest() {
+                Ok(Some(records)) => {
+                    warn!(records, "the spool is full; dropped its oldest segment, as when_full says");
+                    return true;
+                }
+                Ok(None) => {}
+                Err(error) => error!(%error, "the spool is full and its oldest segment cannot be dropped"),
+            },
+            WhenFull::DropNewest => intake.set_refusing(true),
+            WhenFull::Block => {}
+        }
+        false
+    }
+
+    /// Appends the first of `blocks`, as many as fit `room` and the segment but at least one, and syncs them. Returns
+    /// how many.
+    fn append(&mut self, blocks: &[Block], room: u64) -> Result<usize, SpoolError> {
+        if self.current.as_ref().is_some_and(|current| current.synced >= self.spool.settings.segment_size) {
+            self.roll();
+        }
+        let first = blocks[0].header().number;
+        let current = match &mut self.current {
+            Some(current) => current,
+            None => {
+                let opened = open_segment(&self.spool, self.header, first, self.attempt)?;
+                self.current.insert(opened)
+            }
+        };
+        let start = current.synced;
+        let mut end = start;
+        let mut count = 0;
+        for block in blocks {
+            let bytes = block.bytes();
+            let written = end - start;
+            let fits = written + bytes.len() as u64 <= room && start + written < self.spool.settings.segment_size;
+            if count > 0 && !fits {
+                break;
+            }
+            crash::point("spool.write.before");
+            current.file.write_all_at(bytes, end).map_err(SpoolError::io(&current.path, "write"))?;
+            crash::point("spool.write.after");
+            end += bytes.len() as u64;
+            count += 1;
+        }
+        crash::point("spool.sync.before");
+        if let Err(source) = current.file.sync_data() {
+            self.spool.counters.syncs_failed.add(1);
+            return Err(SpoolError::Io { path: current.path.clone(), what: "sync", source });
+        }
+        crash::point("spool.sync.after");
+        current.synced = end;
+        self.publish(&blocks[..count], start, end);
+        self.attempt = 0;
+        Ok(count)
+    }
+
+    fn publish(&mut self, blocks: &[Block], start: u64, end: u64) {
+        let current = self.current.as_ref().expect("just written");
+        let mut index = self.spool.lock();
+        let stream = index.streams.get_mut(&self.header.generation).expect("a stream that is written stays");
+        let first = blocks[0].header().number;
+        if stream.segments.back().is_none_or(|segment| segment.path != current.path) {
+            stream.segments.push_back(Segment {
+                path: current.path.clone(),
+                first,
+                last: first - 1,
+                records: 0,
+                bytes: 0,
+                positions: Positions::default(),
+            });
+        }
+        let segment = stream.segments.back_mut().expect("pushed above");
+        for header in blocks.iter().map(Block::header) {
+            assert!(header.number > segment.last, "block numbers grow");
+            segment.last = header.number;
+            segment.records += header.records();
+            for position in &header.positions {
+                segment.positions.set((self.header.generation, header.number), &position.key, &position.value);
+            }
+        }
+        stream.writing = true;
+        let before = std::mem::replace(&mut segment.bytes, end);
+        debug_assert!(before == 0 || before == start);
+        index.bytes += end - before;
+    }
+
+    /// Ends the segment that is being written; the next block opens another.
+    fn roll(&mut self) {
+        if self.current.take().is_none() {
+            return;
+        }
+        let mut index = self.spool.lock();
+        if let Some(stream) = index.streams.get_mut(&self.header.generation) {
+            stream.writing = false;
+        }
+        if let Err(error) = self.spool.delete_committed(&mut index, self.header.generation) {
+            warn!(%error, "cannot delete committed segments; trying again later");
+        }
+    }
+
+    /// Leaves a segment after a failure, cut back to what was synced, so that its unsynced tail confuses nobody.
+    fn abandon_segment(&mut self) {
+        self.attempt += 1;
+        if let Some(current) = &self.current {
+            let _ = current.file.set_len(current.synced);
+            if current.synced <= segment::HEADER_BYTES as u64 {
+                let _ = durable::delete(&current.path);
+            }
+        }
+        self.roll();
+    }
+
+    fn seal(mut self) {
+        self.roll();
+        let mut index = self.spool.lock();
+        if let Some(stream) = index.streams.get_mut(&self.header.generation) {
+            stream.sealed = true;
+        }
+        if let Err(error) = self.spool.delete_committed(&mut index, self.header.generation) {
+            warn!(%error, "cannot delete committed segments; the next start will");
+        }
+        drop(index);
+        self.spool.signal_change();
+    }
+}
+
+/// Creates the segment that begins with block `first`; its header is written, not yet synced (the first sync of blocks
+/// does that).
+fn open_segment(spool: &Spool, header: SegmentHeader, first: u64, attempt: u32) -> Result<Current, SpoolError> {
+    let folder = spool.path.join(header.stream.to_string());
+    durable::create_dir(&folder).map_err(SpoolError::io(&folder, "create the folder"))?;
+    let path = folder.join(segment::file_name(first, attempt));
+    let file = durable::create(&path).map_err(SpoolError::io(&path, "create the segment"))?;
+    file.write_all_at(&header.to_bytes(), 0).map_err(SpoolError::io(&path, "write its header"))?;
+    crash::point("spool.segment.created");
+    Ok(Current { file, path, synced: segment::HEADER_BYTES as u64 })
+}

@@ -1,0 +1,69 @@
+//! `[adaptor]`: what one host takes in, keeps and sends.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::address::collector_address;
+use crate::error::Error;
+use crate::keys::SOURCE;
+use crate::secret::Secret;
+use crate::section::{Section, Value};
+use crate::source::{self, Source};
+use crate::spool::Spool;
+
+/// The most bytes of a token file.
+pub(crate) const TOKEN_BYTES_MAX: u64 = 1024;
+
+/// Settings of the adaptor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adaptor {
+    /// The host that records name, 1 to 253 bytes; none is the machine's host name.
+    pub host: Option<String>,
+    /// How records are kept until they are committed.
+    pub spool: Spool,
+    /// The inputs, whose names are unique. Without any, the adaptor only sends what is spooled.
+    pub sources: Vec<Source>,
+    /// The collectors to send to, at least one, each as `host:port` with IPv6 addresses in brackets.
+    pub collectors: Vec<String>,
+    /// The token that the collector asks for.
+    pub token: Option<Secret>,
+    /// How long a stop waits for spooled blocks to be committed; 0 to 1 day.
+    pub drain_timeout: Duration,
+    /// Attributes put on every record.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Default for Adaptor {
+    fn default() -> Adaptor {
+        Adaptor::read(&Section::defaults("adaptor")).expect("the defaults are valid")
+    }
+}
+
+impl Adaptor {
+    pub(crate) fn read(section: &Section<'_>) -> Result<Adaptor, Error> {
+        Ok(Adaptor {
+            host: section.given("host").map(|host| host.name(253)).transpose()?,
+            spool: Spool::read(&section.child("spool", "adaptor.spool"))?,
+            sources: source::read_all(&section.tables("source", SOURCE))?,
+            collectors: collectors(&section.get("collectors"))?,
+            token: section.given("token_file").map(|file| file.secret(TOKEN_BYTES_MAX)).transpose()?,
+            drain_timeout: section.get("drain_timeout").duration(Duration::ZERO..=Duration::from_hours(24))?,
+            labels: section.get("labels").texts()?,
+        })
+    }
+}
+
+fn collectors(value: &Value<'_>) -> Result<Vec<String>, Error> {
+    let mut addresses = Vec::new();
+    for item in value.list()? {
+        let address = collector_address(&item.text()?).map_err(|error| item.wrong(format!("is wrong: {error}")))?;
+        if addresses.contains(&address) {
+            return Err(item.wrong(format!("names `{address}` twice; remove one of them")));
+        }
+        addresses.push(address);
+    }
+    match addresses.is_empty() {
+        true => Err(value.wrong("must name at least one collector, such as [\"127.0.0.1:14630\"]")),
+        false => Ok(addresses),
+    }
+}

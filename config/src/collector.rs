@@ -1,0 +1,58 @@
+//! `[collector]`: who may send, how much is held, and how often it is committed.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::adaptor::TOKEN_BYTES_MAX;
+use crate::error::Error;
+use crate::secret::Secret;
+use crate::section::Section;
+
+/// Settings of the collector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collector {
+    /// Where adaptors connect. Off loopback there is a `token`, or it is `insecure`.
+    pub listen: SocketAddr,
+    /// Anyone who reaches the port may send.
+    pub insecure: bool,
+    /// The token that adaptors must send; none asks for none.
+    pub token: Option<Secret>,
+    /// The longest time between commits while there is something to commit; 100 ms to 1 h.
+    pub flush_interval: Duration,
+    /// The most bytes of compressed blocks held; 16 MiB to 1 PiB.
+    pub memory: u64,
+    /// The most adaptors connected at once; 1 to 1,000,000.
+    pub max_connections: usize,
+    /// How long a stop waits for the last commit; 0 to 1 day.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Collector {
+    fn default() -> Collector {
+        Collector::read(&Section::defaults("collector")).expect("the defaults are valid")
+    }
+}
+
+impl Collector {
+    pub(crate) fn read(section: &Section<'_>) -> Result<Collector, Error> {
+        let (hour, millis) = (Duration::from_hours(1), Duration::from_millis(1));
+        let collector = Collector {
+            listen: section.get("listen").listen()?,
+            insecure: section.get("insecure").flag()?,
+            token: section.given("token_file").map(|file| file.secret(TOKEN_BYTES_MAX)).transpose()?,
+            flush_interval: section.get("flush_interval").duration(100 * millis..=hour)?,
+            memory: section.get("memory").size(16 << 20..=1 << 50)?,
+            max_connections: section.get("max_connections").count(1..=1_000_000)? as usize,
+            drain_timeout: section.get("drain_timeout").duration(Duration::ZERO..=24 * hour)?,
+        };
+        let open = !collector.listen.ip().to_canonical().is_loopback();
+        if open && collector.token.is_none() && !collector.insecure {
+            let message = format!(
+                "is {}, which other machines can reach; set `token_file` to ask them for a token, or `insecure = true` to let anyone send",
+                collector.listen
+            );
+            return Err(section.wrong("listen", &message));
+        }
+        Ok(collector)
+    }
+}

@@ -1,0 +1,102 @@
+//! What a process with these settings will do, for an operator to read before it does.
+
+use std::fmt::Write;
+
+use crate::source::{Format, ReadFrom, Source, SourceKind, UnixSocketKind};
+use crate::spool::{Spool, WhenFull};
+use crate::{Adaptor, ByteSize, Collector, HumanDuration, Secret, Settings, Sink};
+
+impl Settings {
+    /// Some lines that say what it will do: take in what, spool where, send where, write where.
+    ///
+    /// Holds no secret. Each line ends with a line break.
+    pub fn describe(&self) -> String {
+        let mut text = String::new();
+        if let Some(adaptor) = &self.adaptor {
+            describe_adaptor(&mut text, adaptor);
+        }
+        if let Some(collector) = &self.collector {
+            describe_collector(&mut text, collector);
+        }
+        if let Some(sink) = &self.sink {
+            describe_sink(&mut text, sink);
+        }
+        text
+    }
+}
+
+fn describe_adaptor(text: &mut String, adaptor: &Adaptor) {
+    let host = adaptor.host.as_deref().unwrap_or("named as the machine is");
+    let _ = writeln!(text, "adaptor (host {host})");
+    if adaptor.sources.is_empty() {
+        let _ = writeln!(text, "  takes nothing in, only sends what is spooled: there is no [[adaptor.source]]");
+    }
+    for source in &adaptor.sources {
+        let _ = writeln!(text, "  {}", describe_source(source));
+    }
+    let Spool { path, max_size, .. } = &adaptor.spool;
+    let then = match adaptor.spool.when_full {
+        WhenFull::Block => "sources wait",
+        WhenFull::DropNewest => "new records are dropped",
+        WhenFull::DropOldest => "the oldest records are dropped",
+    };
+    let _ = writeln!(text, "  spools in {}, up to {}, then {then}", path.display(), ByteSize(*max_size));
+    let _ = writeln!(text, "  sends to {}, {}", adaptor.collectors.join(" or "), token(&adaptor.token));
+}
+
+fn describe_source(source: &Source) -> String {
+    let Source { name, category, .. } = source;
+    let input = match &source.kind {
+        SourceKind::File(file) => {
+            let from = match file.read_from {
+                ReadFrom::Beginning => "the beginning",
+                ReadFrom::End => "the end",
+            };
+            let except = match file.exclude.is_empty() {
+                true => String::new(),
+                false => format!(" except {}", file.exclude.join(", ")),
+            };
+            format!("tails {}{except} from {from}", file.include.join(", "))
+        }
+        SourceKind::Unix(unix) => {
+            let kind = match unix.socket {
+                UnixSocketKind::Stream => "stream",
+                UnixSocketKind::Datagram => "datagram",
+            };
+            format!("listens on the unix {kind} socket {}", unix.path.display())
+        }
+        SourceKind::Tcp(tcp) => format!("listens on tcp {}", tcp.listen),
+        SourceKind::Udp(udp) => format!("listens on udp {}", udp.listen),
+        SourceKind::Stdin => "reads standard input".to_owned(),
+    };
+    let format = match source.format {
+        Format::Lines => "lines",
+        Format::Json => "json",
+    };
+    format!("{input} ({format}, source {name}, category {category})")
+}
+
+fn describe_collector(text: &mut String, collector: &Collector) {
+    let Collector { listen, token: secret, .. } = collector;
+    let (flush, memory) = (HumanDuration(collector.flush_interval), ByteSize(collector.memory));
+    let _ = writeln!(text, "collector");
+    let _ = writeln!(text, "  listens on tcp {listen}, {}", token(secret));
+    let _ = writeln!(text, "  commits every {flush}, holding at most {memory} of blocks");
+}
+
+fn describe_sink(text: &mut String, sink: &Sink) {
+    let (size, level) = (ByteSize(sink.target_file_size), sink.compression_level);
+    let _ = writeln!(text, "sink");
+    let _ = writeln!(text, "  writes to {} in files of about {size}, zstd level {level}", sink.url);
+    if !sink.options.is_empty() {
+        let names: Vec<&str> = sink.options.keys().map(String::as_str).collect();
+        let _ = writeln!(text, "  with the options {}", names.join(", "));
+    }
+}
+
+fn token(token: &Option<Secret>) -> &'static str {
+    match token {
+        Some(_) => "with a token",
+        None => "without a token",
+    }
+}

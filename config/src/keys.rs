@@ -1,0 +1,166 @@
+//! The one table of keys: what may be written, what an absent key means, and why one would set it.
+
+/// One key that a settings file may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// The full dotted name, such as `adaptor.spool.max_size`.
+    pub name: &'static str,
+    /// What it is when the file does not say.
+    pub preset: Preset,
+    /// What it does, for a reader of `--defaults`: one line, with units and limits.
+    pub meaning: &'static str,
+    /// The types of source that it belongs to; empty when it belongs to all, or to no source.
+    pub types: &'static [&'static str],
+}
+
+/// What a key is when the file does not say. The texts are TOML values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// It has this value.
+    Default(&'static str),
+    /// It is not set, and that has a meaning; this would be an example. `$type` in it stands for the type of the source.
+    Unset(&'static str),
+    /// It must be set; this would be an example. `$type` in it stands for the type of the source.
+    Required(&'static str),
+}
+
+/// A table of a settings file that holds keys.
+#[derive(Clone, Copy, Debug)]
+pub struct Heading {
+    /// The dotted name, such as `adaptor.spool`.
+    pub name: &'static str,
+    /// What the table is about, in one line.
+    pub meaning: &'static str,
+}
+
+/// The name of the one heading that may be written many times, as `[[adaptor.source]]`.
+pub(crate) const SOURCE: &str = "adaptor.source";
+
+/// The types of source, in the order of the manual.
+pub(crate) const SOURCE_TYPES: [&str; 5] = ["file", "unix", "tcp", "udp", "stdin"];
+
+/// Every heading, in the order of the manual.
+pub const HEADINGS: &[Heading] = &[
+    Heading {
+        name: "adaptor",
+        meaning: "The adaptor takes records in on this host, keeps them on disk and sends them to a collector.",
+    },
+    Heading { name: "adaptor.spool", meaning: "The spool keeps records on local disk until they are committed." },
+    Heading {
+        name: SOURCE,
+        meaning: "Sources are the adaptor's inputs: as many [[adaptor.source]] as are needed, of any type.",
+    },
+    Heading {
+        name: "collector",
+        meaning: "The collector merges what adaptors send and commits it to the sink. It needs [sink].",
+    },
+    Heading { name: "sink", meaning: "The sink is the table on object storage that everything ends up in." },
+];
+
+/// Every key, in the order of the manual.
+#[rustfmt::skip]
+pub const KEYS: &[Key] = &[
+    unset("adaptor.host", r#""web-1""#, "The host that records name. Not set: the machine's host name."),
+    key("adaptor.collectors", r#"["127.0.0.1:14630"]"#, "Collectors to send to, as host:port; the port may be left out and is then 14630."),
+    unset("adaptor.token_file", r#""/etc/logboom/token""#, "A file with the token that the collector asks for, at most 1KiB. Not set: no token."),
+    key("adaptor.drain_timeout", r#""30s""#, "How long a stop waits for spooled records to be committed; 0s to 1d. The rest is sent at the next start."),
+    key("adaptor.labels", "{}", "Attributes put on every record, such as { region = \"eu\" }."),
+    key("adaptor.spool.path", r#""/var/lib/logboom/spool""#, "The folder of the spool. One adaptor at a time uses it."),
+    key("adaptor.spool.max_size", r#""10GiB""#, "The most disk that the spool takes; at least 4 times segment_size."),
+    key("adaptor.spool.segment_size", r#""64MiB""#, "The size of one spool file, the unit of giving disk back; 64KiB to 1GiB."),
+    key("adaptor.spool.block_size", r#""2MiB""#, "Records are synced, sent and deduplicated in blocks of about this size before compression; 4KiB to 8MiB."),
+    key("adaptor.spool.linger", r#""100ms""#, "The longest time that a record nobody waits for waits for others before its block is written; 0s to 10s."),
+    key("adaptor.spool.buffer_size", r#""16MiB""#, "Memory for records that are not yet spooled; then sources wait. At least 2 times block_size."),
+    key("adaptor.spool.when_full", r#""block""#, "When the spool is full: \"block\" (sources wait), \"drop_newest\" or \"drop_oldest\". What is dropped is counted."),
+    key("adaptor.spool.max_age", r#""30d""#, "A stream left over by an earlier run and older than this is not sent again; 1h to 3650d."),
+    key("adaptor.spool.send_expired", "false", "Send streams older than max_age all the same: rows that were committed already may then appear twice."),
+    required("adaptor.source.type", r#""$type""#, "The type: \"file\", \"unix\", \"tcp\", \"udp\" or \"stdin\"."),
+    unset("adaptor.source.name", r#""$type""#, "A unique name, at most 128 bytes. Not set: the type, then the type with -2, -3 and so on."),
+    required("adaptor.source.include", r#"["/var/log/$type/*.log"]"#, "Globs of the files to follow.").of(&["file"]),
+    key("adaptor.source.exclude", "[]", "Globs of files to leave out.").of(&["file"]),
+    key("adaptor.source.read_from", r#""beginning""#, "Where to start in files found when the adaptor first starts: \"beginning\" or \"end\".").of(&["file"]),
+    key("adaptor.source.poll_interval", r#""250ms""#, "How often files are looked at; 10ms to 1m.").of(&["file"]),
+    key("adaptor.source.max_open", "1024", "The most files held open at once; 1 to 1000000.").of(&["file"]),
+    required("adaptor.source.path", r#""/run/logboom/$type.sock""#, "The path of the socket, at most 107 bytes.").of(&["unix"]),
+    key("adaptor.source.socket", r#""stream""#, "The kind of socket: \"stream\" or \"datagram\".").of(&["unix"]),
+    key("adaptor.source.mode", r#""0660""#, "The permissions of the socket, in octal.").of(&["unix"]),
+    unset("adaptor.source.owner", r#""root:adm""#, "The owner of the socket, as user or user:group, names or numbers. Not set: the adaptor's user.").of(&["unix"]),
+    required("adaptor.source.listen", r#""127.0.0.1:1514""#, "The IP address and port to listen on.").of(&["tcp", "udp"]),
+    key("adaptor.source.max_connections", "1024", "The most connections at once; 1 to 1000000.").of(&["unix", "tcp"]),
+    key("adaptor.source.idle_timeout", r#""0s""#, "A connection silent for this long is closed; 0s is never, 30d is the most.").of(&["unix", "tcp"]),
+    key("adaptor.source.receive_buffer", r#""4MiB""#, "What the kernel may hold before datagrams are lost; 4KiB to 1GiB.").of(&["udp"]),
+    key("adaptor.source.format", r#""lines""#, "What comes in: \"lines\" of text, or \"json\", one object a line."),
+    unset("adaptor.source.category", r#""app.{source}""#, "The category; may hold {source}, {host} and for files {file_stem}, {file_name}. Not set: {file_stem} for files, else {source}."),
+    key("adaptor.source.max_line", r#""1MiB""#, "The longest line taken as it is; 64B to 4MiB."),
+    key("adaptor.source.on_long_line", r#""truncate""#, "What becomes of a longer line: \"truncate\", \"split\" or \"drop\"; each is counted."),
+    key("adaptor.source.attributes", "{}", "Attributes put on every record of this source, such as { team = \"web\" }."),
+    key("collector.listen", r#""127.0.0.1:14630""#, "The IP address and port for adaptors. Off loopback it needs token_file or insecure = true."),
+    key("collector.insecure", "false", "Let anyone who reaches the port send records."),
+    unset("collector.token_file", r#""/etc/logboom/token""#, "A file with the token that adaptors must send, at most 1KiB. Not set: no token is asked for."),
+    key("collector.flush_interval", r#""30s""#, "The longest time between commits while there is something to commit; 100ms to 1h."),
+    key("collector.memory", r#""512MiB""#, "Memory for compressed blocks that are not yet committed; at least 16MiB."),
+    key("collector.max_connections", "4096", "The most adaptors connected at once; 1 to 1000000."),
+    key("collector.drain_timeout", r#""30s""#, "How long a stop waits for the last commit; 0s to 1d. Adaptors send the rest again."),
+    required("sink.url", r#""file:///var/lib/logboom/table""#, "Where the table is: a path, file:///path, s3://bucket/prefix or memory://."),
+    key("sink.options", "{}", "Options of the object store; a value written as { file = \"/path\" } is read from that file, at most 64KiB."),
+    key("sink.target_file_size", r#""256MiB""#, "Sink files are split at about this size; 1MiB to 8GiB."),
+    key("sink.compression_level", "1", "The zstd level of sink files; 1 to 19."),
+    key("sink.row_group_rows", "524288", "The most rows of a row group, which bounds the memory of a merge; 1024 to 16777216."),
+    key("sink.log_retention", r#""7d""#, "How long old versions of the table can be read; 1d to 3650d."),
+    key("sink.checkpoint_interval", "100", "Commits between checkpoints of the table's log; 1 to 10000."),
+];
+
+const fn key(name: &'static str, default: &'static str, meaning: &'static str) -> Key {
+    let (preset, types) = (Preset::Default(default), &[] as &[&str]);
+    Key { name, preset, meaning, types }
+}
+
+const fn unset(name: &'static str, example: &'static str, meaning: &'static str) -> Key {
+    let (preset, types) = (Preset::Unset(example), &[] as &[&str]);
+    Key { name, preset, meaning, types }
+}
+
+const fn required(name: &'static str, example: &'static str, meaning: &'static str) -> Key {
+    let (preset, types) = (Preset::Required(example), &[] as &[&str]);
+    Key { name, preset, meaning, types }
+}
+
+impl Key {
+    const fn of(self, types: &'static [&'static str]) -> Key {
+        Key { types, ..self }
+    }
+
+    /// The heading that it stands under: `adaptor.spool` of `adaptor.spool.max_size`.
+    pub fn heading(&self) -> &'static str {
+        self.name.rsplit_once('.').map_or("", |(heading, _)| heading)
+    }
+
+    /// Its name under the heading: `max_size` of `adaptor.spool.max_size`.
+    pub fn short_name(&self) -> &'static str {
+        self.name.rsplit_once('.').map_or(self.name, |(_, name)| name)
+    }
+
+    /// Whether a source of this type may have it.
+    pub fn is_for(&self, source_type: &str) -> bool {
+        self.types.is_empty() || self.types.contains(&source_type)
+    }
+}
+
+/// The key with this full name.
+pub fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_named_once_and_stands_under_a_heading() {
+        for (n, key) in KEYS.iter().enumerate() {
+            assert!(HEADINGS.iter().any(|heading| heading.name == key.heading()), "{}", key.name);
+            assert!(KEYS[n + 1..].iter().all(|other| other.name != key.name), "{}", key.name);
+            assert!(key.types.iter().all(|t| SOURCE_TYPES.contains(t)), "{}", key.name);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! `[[adaptor.source]]`: one input of the adaptor. What every source has is here; what belongs to
+//! one type is in that type's file.
+
+mod clash;
+mod file;
+mod tcp;
+mod udp;
+mod unix;
+
+use std::collections::BTreeMap;
+
+pub use file::{FileSource, ReadFrom};
+pub use tcp::TcpSource;
+pub use udp::UdpSource;
+pub use unix::{UnixSocketKind, UnixSource};
+
+use crate::error::Error;
+use crate::keys::{self, SOURCE, SOURCE_TYPES};
+use crate::section::{Section, Value};
+use crate::template::Template;
+
+/// The most bytes of a source's name.
+const NAME_BYTES_MAX: usize = 128;
+
+/// One input of the adaptor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Unique among the sources; 1 to 128 bytes without control characters.
+    pub name: String,
+    /// Where records come from.
+    pub kind: SourceKind,
+    /// How records are written.
+    pub format: Format,
+    /// How the category is made. Names a file only if the source is a file source.
+    pub category: Template,
+    /// The longest line in bytes that is taken as it is; 64 B to 4 MiB.
+    pub max_line: usize,
+    /// What becomes of a longer line.
+    pub on_long_line: OnLongLine,
+    /// Attributes put on every record of this source.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// Where records come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    /// Files that are followed as they grow and rotate.
+    File(FileSource),
+    /// A Unix domain socket.
+    Unix(UnixSource),
+    /// A TCP listener.
+    Tcp(TcpSource),
+    /// A UDP listener.
+    Udp(UdpSource),
+    /// Standard input, to its end.
+    Stdin,
+}
+
+/// How records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Each line is the body of a record.
+    Lines,
+    /// Each line is a JSON object.
+    Json,
+}
+
+/// What becomes of a line longer than `max_line`. Each is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnLongLine {
+    /// Its first `max_line` bytes are kept.
+    Truncate,
+    /// It becomes several records of at most `max_line` bytes.
+    Split,
+    /// It is dropped.
+    Drop,
+}
+
+impl SourceKind {
+    /// The type as it is written in settings: `file`, `unix`, `tcp`, `udp` or `stdin`.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            SourceKind::File(_) => "file",
+            SourceKind::Unix(_) => "unix",
+            SourceKind::Tcp(_) => "tcp",
+            SourceKind::Udp(_) => "udp",
+            SourceKind::Stdin => "stdin",
+        }
+    }
+
+    fn read(source_type: &str, section: &Section<'_>) -> Result<SourceKind, Error> {
+        Ok(match source_type {
+            "file" => SourceKind::File(FileSource::read(section)?),
+            "unix" => SourceKind::Unix(UnixSource::read(section)?),
+            "tcp" => SourceKind::Tcp(TcpSource::read(section)?),
+            "udp" => SourceKind::Udp(UdpSource::read(section)?),
+            _ => SourceKind::Stdin,
+        })
+    }
+}
+
+impl Source {
+    /// A source with the defaults of its kind. Nothing is checked: names must be unique.
+    pub fn new(name: impl Into<String>, kind: SourceKind) -> Source {
+        Source::with_kind(name.into(), kind, &Section::defaults(SOURCE)).expect("the defaults are valid")
+    }
+
+    fn with_kind(name: String, kind: SourceKind, section: &Section<'_>) -> Result<Source, Error> {
+        let category = match (section.given("category"), &kind) {
+            (Some(category), _) => read_category(&category, &kind)?,
+            (None, SourceKind::File(_)) => Template::file_stem(),
+            (None, _) => Template::source_name(),
+        };
+        Ok(Source {
+            name,
+            kind,
+            format: section.get("format").choice(&[("lines", Format::Lines), ("json", Format::Json)])?,
+            category,
+            max_line: section.get("max_line").size(64..=4 << 20)? as usize,
+            on_long_line: section.get("on_long_line").choice(&[
+                ("truncate", OnLongLine::Truncate),
+                ("split", OnLongLine::Split),
+                ("drop", OnLongLine::Drop),
+            ])?,
+            attributes: section.get("attributes").texts()?,
+        })
+    }
+}
+
+fn read_category(value: &Value<'_>, kind: &SourceKind) -> Result<Template, Error> {
+    let category: Template = value.parsed("text in quotes")?;
+    match category.needs_file() && !matches!(kind, SourceKind::File(_)) {
+        true => Err(value.wrong(format!(
+            "names a file, which a source of type \"{}\" does not have; use {{source}} and {{host}} only",
+            kind.type_name()
+        ))),
+        false => Ok(category),
+    }
+}
+
+/// Reads every source, names those without a name, and refuses those that clash.
+pub(crate) fn read_all(sections: &[Section<'_>]) -> Result<Vec<Source>, Error> {
+    let mut names = names(sections)?.into_iter();
+    let mut sources: Vec<Source> = Vec::with_capacity(sections.len());
+    for section in sections {
+        let source_type = source_type(section)?;
+        let kind = SourceKind::read(source_type, section)?;
+        let source = Source::with_kind(names.next().unwrap_or_default(), kind, section)?;
+        if let Some((key, message)) = sources.iter().find_map(|other| clash::between(&source, other)) {
+            return Err(section.wrong(key, &message));
+        }
+        sources.push(source);
+    }
+    Ok(sources)
+}
+
+/// The type of a source, once none of its keys belongs to another type.
+fn source_type(section: &Section<'_>) -> Result<&'static str, Error> {
+    let found = section.required("type")?.choice(&SOURCE_TYPES.map(|name| (name, name)))?;
+    for (name, _) in section.given_keys() {
+        let key = keys::find(&format!("{SOURCE}.{name}"));
+        if let Some(key) = key.filter(|key| !key.is_for(found)) {
+            let types = key.types.join("\" or \"");
+            let message = format!("belongs to a source of type \"{types}\", not \"{found}\"; remove it");
+            return Err(section.wrong(name, &message));
+        }
+    }
+    Ok(found)
+}
+
+/// The names of the sources: the given ones, and for the others the type with the first free number.
+fn names(sections: &[Section<'_>]) -> Result<Vec<String>, Error> {
+    let mut given = Vec::with_capacity(sections.len());
+    for section in sections {
+        let name = section.given("name").map(|name| name.name(NAME_BYTES_MAX)).transpose()?;
+        if name.is_some() && given.contains(&name) {
+            let name = name.unwrap_or_default();
+            let message = format!("is `{name}`, the name of another source; names must be unique");
+            return Err(section.wrong("name", &message));
+        }
+        given.push(name);
+    }
+    let mut names: Vec<String> = Vec::with_capacity(sections.len());
+    for (section, name) in sections.iter().zip(&given) {
+        let name = match name {
+            Some(name) => name.clone(),
+            None => {
+                let source_type = source_type(section)?;
+                let taken = |name: &String| names.contains(name) || given.iter().flatten().any(|given| given == name);
+                let mut numbered = (2..).map(|n| format!("{source_type}-{n}"));
+                let plain = source_type.to_owned();
+                match taken(&plain) {
+                    false => plain,
+                    true => numbered.find(|name| !taken(name)).unwrap_or(plain),
+                }
+            }
+        };
+        names.push(name);
+    }
+    Ok(names)
+}

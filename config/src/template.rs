@@ -1,0 +1,238 @@
+//! Categories, and the templates that name them.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use crate::error::{Unparsable, quoted};
+
+/// The most bytes that a category may have.
+pub const CATEGORY_BYTES_MAX: usize = 256;
+
+/// Whether `category` may name records: 1 to [`CATEGORY_BYTES_MAX`] bytes, no control characters.
+pub fn category_is_valid(category: &str) -> bool {
+    (1..=CATEGORY_BYTES_MAX).contains(&category.len()) && !category.chars().any(char::is_control)
+}
+
+/// A category with placeholders, such as `nginx.{file_stem}`, parsed once and rendered often.
+///
+/// | placeholder | becomes |
+/// |---|---|
+/// | `{file_stem}` | the file name up to its first dot: `access` for `access.log.1`; a leading dot is skipped, and when nothing is left it is the file name |
+/// | `{file_name}` | the last component of the path |
+/// | `{source}` | the name of the source |
+/// | `{host}` | the host that the records come from |
+///
+/// `{{` and `}}` stand for a brace. `Display` gives the text back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    FileStem,
+    FileName,
+    Source,
+    Host,
+}
+
+/// What the placeholders of a [`Template`] stand for.
+#[derive(Clone, Copy, Debug)]
+pub struct TemplateValues<'a> {
+    /// The file that the records come from, when they come from a file.
+    pub file_path: Option<&'a Path>,
+    /// The name of the source.
+    pub source: &'a str,
+    /// The host that the records come from.
+    pub host: &'a str,
+}
+
+impl Template {
+    /// A template without placeholders: renders to `category` as it is, braces included.
+    pub fn fixed(category: &str) -> Template {
+        Template { parts: vec![Part::Text(category.to_owned())] }
+    }
+
+    /// The file's stem: what file sources use when they name no category.
+    pub(crate) fn file_stem() -> Template {
+        Template { parts: vec![Part::FileStem] }
+    }
+
+    /// The source's name: what the other sources use when they name no category.
+    pub(crate) fn source_name() -> Template {
+        Template { parts: vec![Part::Source] }
+    }
+
+    /// Whether it has placeholders that only a file can fill.
+    pub fn needs_file(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::FileStem | Part::FileName))
+    }
+
+    /// Fills the placeholders in. A file's placeholder without a file becomes the source's name.
+    ///
+    /// File names and hosts are not ours to choose, so the result may be too long or hold control
+    /// characters: ask [`category_is_valid`] before it is used.
+    pub fn render(&self, values: &TemplateValues<'_>) -> String {
+        let name = values.file_path.and_then(Path::file_name).map(|name| name.to_string_lossy());
+        let name = name.as_deref().unwrap_or(values.source);
+        self.parts
+            .iter()
+            .map(|part| match part {
+                Part::Text(text) => text,
+                Part::FileStem if values.file_path.is_some() => stem(name),
+                Part::FileStem | Part::FileName => name,
+                Part::Source => values.source,
+                Part::Host => values.host,
+            })
+            .collect()
+    }
+}
+
+fn stem(file_name: &str) -> &str {
+    let visible = file_name.strip_prefix('.').unwrap_or(file_name);
+    match visible.split('.').next() {
+        None | Some("") => file_name,
+        Some(stem) => stem,
+    }
+}
+
+impl FromStr for Template {
+    type Err = Unparsable;
+
+    fn from_str(text: &str) -> Result<Template, Unparsable> {
+        let refuse = |why: String| Err(Unparsable(format!("`{}` {why}", quoted(text))));
+        let (mut parts, mut plain, mut rest) = (Vec::new(), String::new(), text);
+        while let Some(at) = rest.find(['{', '}']) {
+            plain.push_str(&rest[..at]);
+            let brace = &rest[at..];
+            if let Some(after) = brace.strip_prefix("{{") {
+                plain.push('{');
+                rest = after;
+            } else if let Some(after) = brace.strip_prefix("}}") {
+                plain.push('}');
+                rest = after;
+            } else if let Some((name, after)) = brace.strip_prefix('{').and_then(|b| b.split_once('}')) {
+                let Some(part) = placeholder(name) else {
+                    let name = quoted(name);
+                    return refuse(format!(
+                        "has the unknown placeholder `{{{name}}}`; the known ones are {{file_stem}}, {{file_name}}, {{source}} and {{host}}"
+                    ));
+                };
+                if !plain.is_empty() {
+                    parts.push(Part::Text(std::mem::take(&mut plain)));
+                }
+                parts.push(part);
+                rest = after;
+            } else {
+                return refuse("has a brace without its partner; write `{{` or `}}` for a plain brace".to_owned());
+            }
+        }
+        plain.push_str(rest);
+        if !plain.is_empty() {
+            parts.push(Part::Text(plain));
+        }
+        let template = Template { parts };
+        match template.text_is_valid() {
+            true => Ok(template),
+            false => {
+                refuse(format!("is not a category; write 1 to {CATEGORY_BYTES_MAX} bytes without control characters"))
+            }
+        }
+    }
+}
+
+impl Template {
+    /// Whether the text around the placeholders leaves room for a valid category.
+    fn text_is_valid(&self) -> bool {
+        let plain = self.parts.iter().map(|part| match part {
+            Part::Text(text) => text.as_str(),
+            // The shortest thing that a placeholder can become.
+            _ => "x",
+        });
+        category_is_valid(&plain.collect::<String>())
+    }
+}
+
+fn placeholder(name: &str) -> Option<Part> {
+    match name {
+        "file_stem" => Some(Part::FileStem),
+        "file_name" => Some(Part::FileName),
+        "source" => Some(Part::Source),
+        "host" => Some(Part::Host),
+        _ => None,
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parts.iter().try_for_each(|part| match part {
+            Part::Text(text) => f.write_str(&text.replace('{', "{{").replace('}', "}}")),
+            Part::FileStem => f.write_str("{file_stem}"),
+            Part::FileName => f.write_str("{file_name}"),
+            Part::Source => f.write_str("{source}"),
+            Part::Host => f.write_str("{host}"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn render(template: &str, path: &str) -> String {
+        let template: Template = template.parse().unwrap();
+        template.render(&TemplateValues {
+            file_path: (!path.is_empty()).then_some(Path::new(path)),
+            source: "web",
+            host: "h1",
+        })
+    }
+
+    #[test]
+    fn placeholders_are_filled_in() {
+        assert_eq!(render("nginx.{file_stem}", "/var/log/access.log.1"), "nginx.access");
+        assert_eq!(render("{host}/{source}:{file_name}", "/l/a.log"), "h1/web:a.log");
+        assert_eq!(render("plain", "/l/a.log"), "plain");
+    }
+
+    #[test]
+    fn a_file_stem_is_never_empty() {
+        for (path, stem) in [
+            ("/l/access", "access"),
+            ("/l/.access.log", "access"),
+            ("/l/.env", "env"),
+            ("/l/...", "..."),
+            ("/l/.", "l"),
+            ("", "web"),
+        ] {
+            assert_eq!(render("{file_stem}", path), stem, "{path}");
+        }
+    }
+
+    #[test]
+    fn doubled_braces_are_plain_braces() {
+        assert_eq!(render("{{{source}}}", ""), "{web}");
+        assert_eq!(render("{{file_stem}}", ""), "{file_stem}");
+        assert_eq!(Template::fixed("{x}").to_string(), "{{x}}");
+    }
+
+    #[test]
+    fn a_template_displays_as_it_was_written() {
+        for text in ["a", "{{a}}.{host}", "{file_stem}{file_name}{source}"] {
+            assert_eq!(text.parse::<Template>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_cannot_render_to_a_category_is_refused() {
+        let error = "a.{hots}".parse::<Template>().unwrap_err().to_string();
+        assert!(error.contains("{hots}") && error.contains("{file_stem}, {file_name}, {source} and {host}"));
+        for text in ["", "{host", "host}", "{}", "a\nb", "a\u{7f}", &"a".repeat(257)] {
+            assert!(text.parse::<Template>().is_err(), "{text:?}");
+        }
+        assert!("a".repeat(256).parse::<Template>().is_ok());
+        assert!(format!("{{host}}{}", "a".repeat(256)).parse::<Template>().is_err());
+    }
+}

@@ -1,0 +1,117 @@
+use std::path::Path;
+use std::time::Duration;
+
+use logboom_config::{
+    Adaptor, Collector, Format, OnLongLine, ReadFrom, Settings, Sink, Source, SourceKind, UdpSource, UnixSocketKind,
+    WhenFull,
+};
+
+use crate::{FULL, parse};
+
+#[test]
+fn every_key_that_is_given_arrives() {
+    let settings = parse(FULL);
+    let adaptor = settings.adaptor.unwrap();
+    assert_eq!(adaptor.host.as_deref(), Some("web-1"));
+    assert_eq!(adaptor.collectors, ["a.example.com:14630", "10.0.0.2:9", "[::1]:14630"]);
+    assert_eq!(adaptor.drain_timeout, Duration::from_secs(5));
+    assert_eq!(adaptor.labels["region"], "eu");
+    let spool = adaptor.spool;
+    assert_eq!(spool.path, Path::new("/tmp/spool"));
+    assert_eq!((spool.max_size, spool.segment_size), (1_000_000_000, 1 << 20));
+    assert_eq!((spool.block_size, spool.buffer_size), (65536, 131072));
+    assert_eq!((spool.linger, spool.max_age), (Duration::ZERO, Duration::from_hours(48)));
+    assert_eq!((spool.when_full, spool.send_expired), (WhenFull::DropOldest, true));
+    let collector = settings.collector.unwrap();
+    assert_eq!(collector.listen.to_string(), "0.0.0.0:14630");
+    assert_eq!((collector.insecure, collector.max_connections, collector.memory), (true, 1, 16 << 20));
+    assert_eq!((collector.flush_interval.as_secs(), collector.drain_timeout.as_secs()), (2, 60));
+    let sink = settings.sink.unwrap();
+    assert_eq!((sink.url.as_str(), sink.options["aws_region"].as_str()), ("s3://logs/table", "eu-central-1"));
+    assert_eq!((sink.target_file_size, sink.compression_level), (1 << 20, 19));
+    assert_eq!((sink.row_group_rows, sink.log_retention.as_secs()), (1024, 86400));
+    assert_eq!(sink.checkpoint_interval, 1);
+}
+
+#[test]
+fn every_type_of_source_arrives() {
+    let sources = parse(FULL).adaptor.unwrap().sources;
+    let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
+    assert_eq!(names, ["nginx", "unix", "tcp", "udp", "stdin"]);
+    assert_eq!((sources[0].format, sources[0].on_long_line), (Format::Json, OnLongLine::Split));
+    assert_eq!((sources[0].max_line, sources[0].category.to_string().as_str()), (65536, "nginx.{file_stem}"));
+    assert_eq!(sources[0].attributes["team"], "web");
+    let SourceKind::File(file) = &sources[0].kind else {
+        panic!("{:?}", sources[0]);
+    };
+    assert_eq!((file.include.len(), file.exclude.len(), file.max_open), (2, 1, 7));
+    assert_eq!((file.read_from, file.poll_interval.as_secs()), (ReadFrom::End, 1));
+    let SourceKind::Unix(unix) = &sources[1].kind else {
+        panic!("{:?}", sources[1]);
+    };
+    assert_eq!((unix.path.as_path(), unix.socket), (Path::new("/run/a.sock"), UnixSocketKind::Datagram));
+    assert_eq!((unix.mode, unix.owner.as_deref()), (0o600, Some("root:adm")));
+    assert_eq!((unix.max_connections, unix.idle_timeout.as_secs()), (3, 60));
+    let SourceKind::Tcp(tcp) = &sources[2].kind else {
+        panic!("{:?}", sources[2]);
+    };
+    assert_eq!((tcp.listen.to_string().as_str(), tcp.idle_timeout), ("[::1]:1514", Duration::ZERO));
+    let udp = UdpSource { listen: "0.0.0.0:1514".parse().unwrap(), receive_buffer: 65536 };
+    assert_eq!(sources[3], Source::new("udp", SourceKind::Udp(udp)));
+    assert_eq!(sources[4], Source::new("stdin", SourceKind::Stdin));
+}
+
+#[test]
+fn a_section_alone_has_its_defaults() {
+    let only_adaptor = Settings { adaptor: Some(Adaptor::default()), ..Settings::default() };
+    assert_eq!(parse("[adaptor]"), only_adaptor);
+    assert_eq!(parse("[adaptor.spool]"), only_adaptor);
+    let settings = parse("collector = {}\nsink.url = \"data\"");
+    assert_eq!((settings.collector, settings.sink), (Some(Collector::default()), Some(Sink::at("data"))));
+}
+
+#[test]
+fn sources_without_a_name_are_named_by_type_and_around_given_names() {
+    let tcp =
+        |port: u16, name: &str| format!("[[adaptor.source]]\ntype = \"tcp\"\nlisten = \"[::1]:{port}\"\n{name}\n");
+    let text = tcp(1, "") + &tcp(2, "") + &tcp(3, "name = \"tcp-2\"") + &tcp(4, "");
+    let sources = parse(&text).adaptor.unwrap().sources;
+    let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
+    assert_eq!(names, ["tcp", "tcp-3", "tcp-2", "tcp-4"]);
+}
+
+#[test]
+fn tcp_and_udp_may_share_a_port_and_port_0_clashes_with_nothing() {
+    let source =
+        |kind: &str, port: u16| format!("[[adaptor.source]]\ntype = \"{kind}\"\nlisten = \"127.0.0.1:{port}\"\n");
+    parse(&(source("tcp", 1514) + &source("udp", 1514)));
+    parse(&(source("tcp", 0) + &source("tcp", 0)));
+}
+
+#[test]
+fn places_for_a_table_are_paths_and_known_urls() {
+    for url in ["data", "/data", "file:///data", "s3://logs", "s3://logs/a/b", "memory://"] {
+        assert_eq!(parse(&format!("[sink]\nurl = \"{url}\"")).sink, Some(Sink::at(url)));
+    }
+}
+
+#[test]
+fn a_description_says_what_will_happen() {
+    let expected = "\
+adaptor (host web-1)
+  tails /var/log/nginx/*.log, more/*.log except *.gz from the end (json, source nginx, category nginx.{file_stem})
+  listens on the unix datagram socket /run/a.sock (lines, source unix, category {source})
+  listens on tcp [::1]:1514 (lines, source tcp, category {source})
+  listens on udp 0.0.0.0:1514 (lines, source udp, category {source})
+  reads standard input (lines, source stdin, category {source})
+  spools in /tmp/spool, up to 1GB, then the oldest records are dropped
+  sends to a.example.com:14630 or 10.0.0.2:9 or [::1]:14630, without a token
+collector
+  listens on tcp 0.0.0.0:14630, without a token
+  commits every 2s, holding at most 16MiB of blocks
+sink
+  writes to s3://logs/table in files of about 1MiB, zstd level 19
+  with the options aws_region
+";
+    assert_eq!(parse(FULL).describe(), expected);
+}

@@ -1,0 +1,204 @@
+//! The table `logs`: one committed snapshot, pruned by what its log knows, read by DataFusion's own Parquet scan.
+//!
+//! Owns which files a query opens. Row groups, pages and rows inside a file are pruned by the scan, which gets the
+//! filters pushed down. Declares no sort order: a file is sorted by category, files overlap in time.
+
+use std::sync::Arc;
+
+use arrow_array::{BooleanArray, Date32Array, RecordBatch};
+use arrow_schema::{Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::cast::as_boolean_array;
+use datafusion::common::config::TableParquetOptions;
+use datafusion::common::pruning::PrunableStatistics;
+use datafusion::common::stats::Precision;
+use datafusion::common::{DFSchema, Statistics};
+use datafusion::datasource::TableType;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::listing::helpers::expr_applicable_for_cols;
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::error::Result;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use logboom_sink::schema::{PARTITION_COLUMN, file_schema, table_schema};
+use logboom_sink::table::SnapshotFile;
+use object_store::ObjectStore;
+
+use crate::file::{days, newest, partitioned, records};
+
+/// The committed files of one snapshot, the newest first.
+#[derive(Debug)]
+pub(crate) struct Files {
+    files: Vec<PartitionedFile>,
+    dates: Date32Array,
+    bytes: u64,
+}
+
+impl Files {
+    pub(crate) fn new(mut files: Vec<SnapshotFile>) -> Self {
+        files.sort_by_key(|file| std::cmp::Reverse(newest(file)));
+        Self {
+            dates: files.iter().map(|file| Some(days(file.date))).collect(),
+            bytes: files.iter().map(|file| file.size).sum(),
+            files: files.iter().map(partitioned).collect(),
+        }
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.files.len() as u64
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// A snapshot as DataFusion scans it, through the store of one query.
+#[derive(Debug)]
+pub(crate) struct LogTable {
+    files: Arc<Files>,
+    store: Arc<dyn ObjectStore>,
+    url: ObjectStoreUrl,
+}
+
+impl LogTable {
+    /// `url` must be registered with the runtime, but what is read is read through `store`.
+    pub(crate) fn new(files: Arc<Files>, store: Arc<dyn ObjectStore>, url: ObjectStoreUrl) -> Self {
+        Self { files, store, url }
+    }
+
+    /// The files that may hold a matching record.
+    fn prune(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<PartitionedFile>> {
+        let by_date = self.keep_by_date(state, filters)?;
+        let by_bounds = self.keep_by_bounds(state, filters)?;
+        let kept = self.files.files.iter().zip(by_date.iter().zip(by_bounds));
+        Ok(kept.filter(|(_, (date, bounds))| *date == Some(true) && *bounds).map(|(file, _)| file.clone()).collect())
+    }
+
+    /// Filters on the date alone are answered here, for good: no row is asked again.
+    fn keep_by_date(&self, state: &dyn Session, filters: &[Expr]) -> Result<BooleanArray> {
+        let all = BooleanArray::from(vec![true; self.files.files.len()]);
+        let Some(filter) = conjunction(filters.iter().filter(|filter| is_about_date(filter)).cloned()) else {
+            return Ok(all);
+        };
+        let date = table_schema().field_with_name(PARTITION_COLUMN)?.clone();
+        let schema = Arc::new(Schema::new(vec![date]));
+        let days = RecordBatch::try_new(schema.clone(), vec![Arc::new(self.files.dates.clone())])?;
+        let filter = state.create_physical_expr(filter, &DFSchema::try_from(schema)?)?;
+        let keep = filter.evaluate(&days)?.into_array(days.num_rows())?;
+        as_boolean_array(&keep).cloned()
+    }
+
+    /// Filters that no record between a file's bounds can pass.
+    fn keep_by_bounds(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<bool>> {
+        let all = vec![true; self.files.files.len()];
+        let Some(filter) = conjunction(filters.iter().cloned()) else { return Ok(all) };
+        let filter = state.create_physical_expr(filter, &DFSchema::try_from(self.schema())?)?;
+        let Some(predicate) = PruningPredicateBuilder::new().with_file_schema(self.schema()).build(filter) else {
+            return Ok(all);
+        };
+        let statistics = self.files.files.iter().filter_map(|file| file.statistics.clone()).collect();
+        predicate.prune(&PrunableStatistics::new(statistics, self.schema()))
+    }
+}
+
+#[async_trait]
+impl TableProvider for LogTable {
+    fn schema(&self) -> SchemaRef {
+        table_schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        use TableProviderFilterPushDown::{Exact, Inexact};
+        Ok(filters.iter().map(|filter| if is_about_date(filter) { Exact } else { Inexact }).collect())
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        Some(statistics_of(&self.files.files))
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut files = self.prune(state, filters)?;
+        // A limit is given to the scan only if no row is filtered out after it.
+        if let Some(limit) = limit {
+            files.truncate(files_for(limit, &files));
+        }
+        if files.is_empty() {
+            let schema = match projection {
+                Some(columns) => Arc::new(self.schema().project(columns)?),
+                None => self.schema(),
+            };
+            return Ok(Arc::new(EmptyExec::new(schema)));
+        }
+
+        let metadata = state.runtime_env().cache_manager.get_file_metadata_cache();
+        let options =
+            TableParquetOptions { global: state.config_options().execution.parquet.clone(), ..Default::default() };
+        let date = Arc::new(table_schema().field_with_name(PARTITION_COLUMN)?.clone());
+        let schema = TableSchema::builder(file_schema()).with_table_partition_cols(vec![date]).build();
+        let source = ParquetSource::new(schema).with_table_parquet_options(options).with_parquet_file_reader_factory(
+            Arc::new(CachedParquetFileReaderFactory::new(self.store.clone(), metadata)),
+        );
+        let scan = FileScanConfigBuilder::new(self.url.clone(), Arc::new(source))
+            .with_statistics(statistics_of(&files))
+            .with_file_groups(deal(files, state.config().target_partitions()))
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .build();
+        Ok(DataSourceExec::from_data_source(scan))
+    }
+}
+
+fn is_about_date(filter: &Expr) -> bool {
+    expr_applicable_for_cols(&[PARTITION_COLUMN], filter)
+}
+
+/// How many of the first files are sure to hold `limit` records together; all of them if that is not known.
+fn files_for(limit: usize, files: &[PartitionedFile]) -> usize {
+    let mut sure = 0_usize;
+    for (index, file) in files.iter().enumerate() {
+        if sure >= limit {
+            return index;
+        }
+        sure = sure.saturating_add(records(file).unwrap_or(0));
+    }
+    files.len()
+}
+
+/// Records and bytes of the files together, and on purpose no bounds: see [`crate::file`].
+fn statistics_of(files: &[PartitionedFile]) -> Statistics {
+    let rows: Option<usize> = files.iter().map(records).sum();
+    let bytes: u64 = files.iter().map(|file| file.object_meta.size).sum();
+    let mut statistics = Statistics::new_unknown(&table_schema());
+    statistics.num_rows = rows.map_or(Precision::Absent, Precision::Exact);
+    statistics.total_byte_size = Precision::Inexact(bytes as usize);
+    statistics
+}
+
+/// Deals the files out like cards, so that every partition starts with one of the newest.
+fn deal(files: Vec<PartitionedFile>, partitions: usize) -> Vec<FileGroup> {
+    let mut groups = vec![Vec::new(); partitions.clamp(1, files.len())];
+    let hands = groups.len();
+    for (index, file) in files.into_iter().enumerate() {
+        groups[index % hands].push(file);
+    }
+    groups.into_iter().map(FileGroup::new).collect()
+}

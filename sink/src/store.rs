@@ -1,0 +1,200 @@
+//! The place of a table: an object store whose every path is relative to the table's root.
+//!
+//! Owns how a place is named (a folder, `file://`, `memory://`, `s3://`) and that what a local folder has taken is
+//! on the disk. Knows nothing about what the objects are.
+
+mod durable;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path as FsPath, PathBuf};
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use url::Url;
+
+use crate::Error;
+use durable::DurableFolder;
+
+/// The place of a table. Cheap to clone; clones share connections, and the objects of a `memory://` place.
+#[derive(Clone, Debug)]
+pub struct Store {
+    objects: Arc<dyn ObjectStore>,
+    url: Url,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Access {
+    Write,
+    Read,
+}
+
+impl Store {
+    /// Opens a place for reading and writing. A local folder is created if it is missing.
+    ///
+    /// `url` is a folder, `file:///folder`, `memory://` (fresh and empty, gone with its last clone) or
+    /// `s3://bucket/prefix`. `options` are those of the S3 client of `object_store` (`region`, `endpoint`,
+    /// `access_key_id` …); they go before the environment's `AWS_…`.
+    pub fn open(url: &str, options: &BTreeMap<String, String>) -> Result<Self, Error> {
+        Self::open_for(Access::Write, url, options)
+    }
+
+    /// Opens a place only to read it: nothing is created, and the folder need not be writable.
+    pub fn open_to_read(url: &str, options: &BTreeMap<String, String>) -> Result<Self, Error> {
+        Self::open_for(Access::Read, url, options)
+    }
+
+    /// A place made of parts. All paths of `objects` are relative to the root of the table, which is shown as `url`.
+    pub fn from_parts(objects: Arc<dyn ObjectStore>, url: Url) -> Self {
+        Self { objects, url }
+    }
+
+    /// The objects, by paths relative to the root of the table.
+    pub fn objects(&self) -> &Arc<dyn ObjectStore> {
+        &self.objects
+    }
+
+    /// The root of the table as others name it.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    fn open_for(access: Access, url: &str, options: &BTreeMap<String, String>) -> Result<Self, Error> {
+        let bad = |reason: String| Error::BadUrl { url: url.to_owned(), reason };
+        if !url.contains("://") {
+            no_options(url, options)?;
+            return Self::folder(access, FsPath::new(url));
+        }
+        let parsed = Url::parse(url).map_err(|e| bad(e.to_string()))?;
+        match parsed.scheme() {
+            "file" => {
+                no_options(url, options)?;
+                let path = parsed
+                    .to_file_path()
+                    .map_err(|()| bad("a file URL has three slashes and an absolute path: `file:///folder`".into()))?;
+                Self::folder(access, &path)
+            }
+            "memory" => {
+                no_options(url, options)?;
+                Ok(Self::from_parts(Arc::new(InMemory::new()), parsed))
+            }
+            "s3" | "s3a" => Self::s3(parsed, options),
+            other => Err(bad(format!("`{other}` is none of: a folder, `file`, `memory`, `s3`"))),
+        }
+    }
+
+    fn folder(access: Access, path: &FsPath) -> Result<Self, Error> {
+        let failed = |source| Error::Folder { path: path.to_owned(), source };
+        if path.as_os_str().is_empty() {
+            return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "the path is empty")));
+        }
+        if access == Access::Write {
+            durable::create_folder(path).map_err(failed)?;
+        }
+        let path: PathBuf = path.canonicalize().map_err(failed)?;
+        if !path.is_dir() {
+            return Err(failed(io::ErrorKind::NotADirectory.into()));
+        }
+        let url = Url::from_directory_path(&path).expect("a canonical path is absolute");
+        let local = LocalFileSystem::new_with_prefix(&path).map_err(|e| Error::store("opening", path.display(), e))?;
+        let objects: Arc<dyn ObjectStore> = match access {
+            Access::Write => {
+                durable::probe(&path).map_err(failed)?;
+                Arc::new(DurableFolder::new(path, local))
+            }
+            Access::Read => Arc::new(local),
+        };
+        Ok(Self::from_parts(objects, url))
+    }
+
+    fn s3(url: Url, options: &BTreeMap<String, String>) -> Result<Self, Error> {
+        let bad = |reason: String| Error::BadUrl { url: url.to_string(), reason };
+        let prefix = Path::from_url_path(url.path()).map_err(|e| bad(e.to_string()))?;
+        let mut builder = AmazonS3Builder::from_env().with_url(url.as_str());
+        for (key, value) in options {
+            let known: AmazonS3ConfigKey = key
+                .to_ascii_lowercase()
+                .parse()
+                .map_err(|_| Error::BadOption { url: url.to_string(), key: key.clone() })?;
+            builder = builder.with_config(known, value);
+        }
+        let bucket = builder.build().map_err(|e| bad(e.to_string()))?;
+        let objects: Arc<dyn ObjectStore> = match prefix.as_ref() {
+            "" => Arc::new(bucket),
+            _ => Arc::new(PrefixStore::new(bucket, prefix)),
+        };
+        Ok(Self::from_parts(objects, url))
+    }
+}
+
+fn no_options(url: &str, options: &BTreeMap<String, String>) -> Result<(), Error> {
+    match options.keys().next() {
+        Some(key) => Err(Error::BadOption { url: url.to_owned(), key: key.clone() }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(url: &str) -> Result<Store, Error> {
+        Store::open(url, &BTreeMap::new())
+    }
+
+    #[test]
+    fn a_missing_folder_is_created_for_a_writer_and_refused_to_a_reader() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b c");
+        let url = path.to_str().unwrap();
+        let error = Store::open_to_read(url, &BTreeMap::new()).unwrap_err();
+        assert!(error.to_string().contains(url), "{error}");
+        assert!(!path.exists());
+        let store = open(url).unwrap();
+        assert!(path.is_dir());
+        assert!(store.url().as_str().starts_with("file:///"));
+        assert!(store.url().as_str().ends_with("/a/b%20c/"));
+        assert_eq!(open(store.url().as_str()).unwrap().url(), store.url());
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_a_table_is_named_in_the_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "x").unwrap();
+        let below = file.join("table");
+        for (url, named) in [
+            (file.to_str().unwrap(), file.to_str().unwrap()),
+            (below.to_str().unwrap(), below.to_str().unwrap()),
+            ("ftp://host/x", "ftp"),
+            ("file://host/x", "three slashes"),
+            ("s3:///x", "s3:///x"),
+            ("", "empty"),
+        ] {
+            let error = open(url).unwrap_err().to_string();
+            assert!(error.contains(named), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_option_that_the_store_does_not_have_is_refused() {
+        let options = BTreeMap::from([("regoin".to_owned(), "x".to_owned())]);
+        for url in ["s3://bucket/prefix", "memory://", "/tmp"] {
+            let error = Store::open(url, &options).unwrap_err().to_string();
+            assert!(error.contains("regoin"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_bucket_needs_no_network_to_be_opened() {
+        let options = BTreeMap::from([("region".to_owned(), "x".to_owned())]);
+        let store = Store::open("s3://bucket/a/b", &options).unwrap();
+        assert_eq!(store.url().as_str(), "s3://bucket/a/b");
+        assert!(store.objects().to_string().contains("a/b"));
+    }
+}

@@ -1,0 +1,399 @@
+//! The table as one collector sees it: one version, and the mark of every stream at that version.
+//!
+//! Owns how a view is opened (newest checkpoint, then commits one by one) and how it goes on (the next commit, until
+//! there is none). Blocks are filtered by a view and committed against the very same view: refresh it before
+//! filtering, never between. Marks only grow; a log that takes one back is damaged.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use logboom_wire::StreamId;
+use object_store::ObjectMeta;
+
+use super::actions::{self, Action, Txn};
+use super::clock::{Clock, Moment};
+use super::log::Log;
+use super::{TableOptions, checkpoint_file, contract};
+use crate::paths::Name;
+use crate::{Error, Store};
+
+/// So many commits are fetched at a time when a view is opened.
+const FETCHES: usize = 16;
+/// So often a view is opened anew when clean-up took away what was just listed.
+const OPEN_ATTEMPTS: u32 = 5;
+
+/// The table at one version. See the module.
+#[derive(Clone, Debug)]
+pub struct View {
+    log: Log,
+    clock: Arc<dyn Clock>,
+    /// The version that this is a view of.
+    version: u64,
+    /// The checkpoint it was opened from; what came later, it read commit by commit.
+    checkpoint: Option<u64>,
+    table_id: String,
+    marks: HashMap<StreamId, u64>,
+    /// When it was last known that the log had no clean-up beyond `version`.
+    loaded_at: Moment,
+}
+
+/// What comes after a view.
+pub(super) enum Next {
+    /// This commit.
+    Commit(Vec<Action>),
+    /// Nothing yet.
+    None,
+    /// The view is too old to tell. It has to be opened anew.
+    Unsure,
+}
+
+/// What a commit is to a batch that wanted its version.
+pub(super) enum Seen {
+    /// It has this identity.
+    Ours,
+    /// It moves one of these streams, or changes what the table is.
+    Conflict,
+    /// It has nothing to do with the batch.
+    Other,
+}
+
+impl View {
+    /// Opens the table, which is created first if there is none.
+    pub async fn open_or_create(store: &Store, options: &TableOptions) -> Result<Self, Error> {
+        let log = Log { store: store.clone(), timing: options.timing.clone() };
+        let mut tries = 0;
+        loop {
+            match Self::open(store, options).await {
+                Err(Error::NoTable { .. }) => {}
+                result => return result,
+            }
+            let text = actions::write(&contract::first_commit(options));
+            let put = log.put(0, text.into()).await;
+            // Whatever the answer, and whoever created it: what counts is what is there now.
+            match (Self::open(store, options).await, put) {
+                (Err(Error::NoTable { .. }), Err(error)) if tries + 1 >= options.timing.attempts => return Err(error),
+                (Err(Error::NoTable { .. }), _) if tries + 1 < options.timing.attempts => {}
+                (result, _) => return result,
+            }
+            options.timing.pause(tries).await;
+            tries += 1;
+        }
+    }
+
+    /// Opens the table. An error if there is none.
+    pub async fn open(store: &Store, options: &TableOptions) -> Result<Self, Error> {
+        let log = Log { store: store.clone(), timing: options.timing.clone() };
+        Self::load(log, options.clock.clone()).await
+    }
+
+    /// The version that this is a view of.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The highest block of the stream that is committed; 0 if none is.
+    pub fn mark(&self, stream: StreamId) -> u64 {
+        self.marks.get(&stream).copied().unwrap_or(0)
+    }
+
+    /// All marks. A stream that is not among them has none.
+    pub fn marks(&self) -> &HashMap<StreamId, u64> {
+        &self.marks
+    }
+
+    /// The table's identity.
+    pub fn table_id(&self) -> &str {
+        &self.table_id
+    }
+
+    /// How long ago it was last certain that nothing beyond this view had been cleaned up.
+    pub fn age(&self) -> Duration {
+        self.clock.now().since(self.loaded_at)
+    }
+
+    /// Brings the view to the newest version.
+    pub async fn refresh(&mut self) -> Result<(), Error> {
+        loop {
+            match self.next().await? {
+                Next::Commit(actions) => self.apply(&actions)?,
+                Next::None => return Ok(()),
+                Next::Unsure => return self.reload().await,
+            }
+        }
+    }
+
+    /// Whether the commits after this view may have been cleaned up.
+    pub(super) fn is_stale(&self) -> bool {
+        self.age() > self.log.timing.view_age_max
+    }
+
+    /// Reads the commit after this view.
+    pub(super) async fn next(&mut self) -> Result<Next, Error> {
+        let asked_at = self.clock.now();
+        let found = self.log.read(self.version + 1).await?;
+        // Judged after the answer: until then this process may have slept. On a stale view "there is none" may be the
+        // work of the clean-up, and "there is one" that of another sleeper, who put it where nobody reads.
+        if self.is_stale() {
+            return Ok(Next::Unsure);
+        }
+        Ok(match found {
+            Some(actions) => Next::Commit(actions),
+            None => {
+                self.loaded_at = asked_at;
+                Next::None
+            }
+        })
+    }
+
+    pub(super) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    pub(super) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// The checkpoint that it was opened from.
+    pub(super) fn checkpoint(&self) -> Option<u64> {
+        self.checkpoint
+    }
+
+    /// Opens the table anew and takes over what it says.
+    pub(super) async fn reload(&mut self) -> Result<(), Error> {
+        let mut fresh = Self::load(self.log.clone(), self.clock.clone()).await?;
+        if fresh.table_id != self.table_id {
+            return Err(self.foreign("another table has taken its place"));
+        }
+        if fresh.version < self.version {
+            let reason = format!("the log ends at version {}, but {} was seen", fresh.version, self.version);
+            return Err(Error::bad_log(Name::Commit(fresh.version), reason));
+        }
+        for (stream, mark) in self.marks.drain() {
+            // A mark that is missing now has outlived its retention. What it said is still true.
+            let now = fresh.marks.entry(stream).or_insert(mark);
+            if *now < mark {
+                let reason = format!("the mark of stream {stream} is {now}, but {mark} was seen");
+                return Err(Error::bad_log(Name::Commit(fresh.version), reason));
+            }
+        }
+        *self = fresh;
+        Ok(())
+    }
+
+    /// Goes on to the next version, whose actions these are.
+    pub(super) fn apply(&mut self, actions: &[Action]) -> Result<(), Error> {
+        let version = self.version + 1;
+        // Checked before anything changes: a view is never half at a version.
+        let moved = self.moved_by(version, actions)?;
+        for action in actions {
+            match action {
+                Action::Protocol(protocol) => {
+                    contract::check_protocol(protocol).map_err(|reason| self.foreign(reason))?;
+                }
+                Action::Metadata(metadata) => {
+                    if metadata.id != self.table_id {
+                        return Err(self.foreign("another table has taken its place"));
+                    }
+                    contract::check_metadata(metadata).map_err(|reason| self.foreign(reason))?;
+                }
+                _ => {}
+            }
+        }
+        self.marks.extend(moved);
+        self.version = version;
+        Ok(())
+    }
+
+    /// What the commit after this view is to a batch with this identity that moves these streams.
+    pub(super) fn compare(&self, actions: &[Action], txn_id: &str, streams: &[(StreamId, u64)]) -> Seen {
+        if actions::txn_id(actions) == Some(txn_id) {
+            return Seen::Ours;
+        }
+        let conflicts = actions.iter().any(|action| match action {
+            Action::Protocol(_) | Action::Metadata(_) => true,
+            Action::Txn(txn) => streams.iter().any(|(stream, _)| stream_of(txn) == Some(*stream)),
+            _ => false,
+        });
+        if conflicts { Seen::Conflict } else { Seen::Other }
+    }
+
+    /// It is certain that at this moment the log went no further than this view.
+    pub(super) fn certain_at(&mut self, moment: Moment) {
+        self.loaded_at = moment;
+    }
+
+    fn foreign(&self, reason: impl Into<String>) -> Error {
+        foreign(&self.log, reason)
+    }
+
+    fn moved_by(&self, version: u64, actions: &[Action]) -> Result<Vec<(StreamId, u64)>, Error> {
+        let mut moved = Vec::new();
+        for action in actions {
+            let Action::Txn(txn) = action else { continue };
+            // Others may have transactions of their own in the table.
+            let Some(stream) = stream_of(txn) else { continue };
+            let damaged = |reason: String| Error::bad_log(Name::Commit(version), reason);
+            let mark = u64::try_from(txn.version)
+                .map_err(|_| damaged(format!("the mark of stream {stream} is {}", txn.version)))?;
+            let before = self.mark(stream);
+            if mark < before {
+                return Err(damaged(format!("it takes the mark of stream {stream} back from {before} to {mark}")));
+            }
+            moved.push((stream, mark));
+        }
+        Ok(moved)
+    }
+
+    async fn load(log: Log, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        let mut tries = 0;
+        loop {
+            let missing = match Self::try_load(&log, &clock).await? {
+                Loaded::View(mut view) => loop {
+                    // Commits that came while the listed ones were read.
+                    match view.next().await? {
+                        Next::Commit(actions) => view.apply(&actions)?,
+                        Next::None => return Ok(*view),
+                        Next::Unsure => break Name::Commit(view.version + 1),
+                    }
+                },
+                Loaded::Missing(name) => name,
+            };
+            tries += 1;
+            if tries == OPEN_ATTEMPTS {
+                let reason = "the log needs it and it is missing, or the log cannot be read before it is cleaned up";
+                return Err(Error::bad_log(missing, reason));
+            }
+            log.timing.pause(tries).await;
+        }
+    }
+
+    async fn try_load(log: &Log, clock: &Arc<dyn Clock>) -> Result<Loaded, Error> {
+        let loaded_at = clock.now();
+        let hint = log.hint().await?;
+        let mut listed = Listed::new(log.list(hint).await?);
+        if hint.is_some() && listed.checkpoint.is_none() {
+            listed = Listed::new(log.list(None).await?);
+        }
+        let mut actions = Vec::new();
+        let checkpoint = listed.checkpoint.as_ref().map(|(version, _)| *version);
+        for (name, meta) in listed.checkpoint.iter().flat_map(|(_, parts)| parts) {
+            match checkpoint_file::read(log, *name, meta.size).await {
+                Err(Error::Store { source: object_store::Error::NotFound { .. }, .. }) => {
+                    return Ok(Loaded::Missing(*name));
+                }
+                rows => actions.extend(rows?),
+            }
+        }
+        let first = checkpoint.map_or(0, |version| version + 1);
+        let tail: Vec<u64> = listed.commits.into_iter().filter(|version| *version >= first).collect();
+        let Some(base) = checkpoint.or(tail.first().copied()) else {
+            return Err(Error::NoTable { url: log.store.url().to_string() });
+        };
+        for (expected, found) in (first..).zip(&tail) {
+            if expected != *found {
+                return Ok(Loaded::Missing(Name::Commit(expected)));
+            }
+        }
+        let mut commits = futures::stream::iter(
+            tail.into_iter().map(|version| async move { Ok::<_, Error>((version, log.read(version).await?)) }),
+        )
+        .buffered(FETCHES);
+
+        // The object that says what the table is: the checkpoint, or version 0.
+        let origin = match checkpoint {
+            Some(version) => Name::Checkpoint(version),
+            None => {
+                let Some((version, Some(first))) = commits.try_next().await? else {
+                    return Ok(Loaded::Missing(Name::Commit(0)));
+                };
+                actions = first;
+                Name::Commit(version)
+            }
+        };
+        let mut view = Self {
+            log: log.clone(),
+            clock: clock.clone(),
+            version: base,
+            checkpoint,
+            table_id: check_origin(log, origin, &actions)?,
+            marks: HashMap::new(),
+            loaded_at,
+        };
+        view.marks.extend(view.moved_by(base, &actions)?);
+        while let Some((version, actions)) = commits.try_next().await? {
+            match actions {
+                Some(actions) => view.apply(&actions)?,
+                None => return Ok(Loaded::Missing(Name::Commit(version))),
+            }
+        }
+        Ok(Loaded::View(Box::new(view)))
+    }
+}
+
+enum Loaded {
+    View(Box<View>),
+    /// This was to be there and was not: cleaned up since it was listed, or lost.
+    Missing(Name),
+}
+
+/// What a listing of the log is good for.
+struct Listed {
+    /// Versions, ascending.
+    commits: Vec<u64>,
+    /// The newest checkpoint that is complete, with its objects.
+    checkpoint: Option<(u64, Vec<(Name, ObjectMeta)>)>,
+}
+
+impl Listed {
+    fn new(objects: Vec<(Name, ObjectMeta)>) -> Self {
+        let mut commits = Vec::new();
+        let mut checkpoints: HashMap<(u64, u32), Vec<(Name, ObjectMeta)>> = HashMap::new();
+        for (name, meta) in objects {
+            match name {
+                Name::Commit(version) => commits.push(version),
+                Name::Checkpoint(version) => checkpoints.entry((version, 1)).or_default().push((name, meta)),
+                // One in parts is another checkpoint than one in a single object, even if it has a single part.
+                Name::CheckpointPart { version, parts, .. } if parts > 1 => {
+                    checkpoints.entry((version, parts)).or_default().push((name, meta));
+                }
+                _ => {}
+            }
+        }
+        commits.sort_unstable();
+        let checkpoint = checkpoints
+            .into_iter()
+            .filter(|((_, parts), objects)| objects.len() == *parts as usize)
+            .max_by_key(|((version, parts), _)| (*version, u32::MAX - parts))
+            .map(|((version, _), objects)| (version, objects));
+        Self { commits, checkpoint }
+    }
+}
+
+/// Checks that these actions say what the table is and that it is ours. Returns its identity.
+fn check_origin(log: &Log, origin: Name, actions: &[Action]) -> Result<String, Error> {
+    let protocol = actions.iter().rev().find_map(|action| match action {
+        Action::Protocol(protocol) => Some(protocol),
+        _ => None,
+    });
+    let metadata = actions.iter().rev().find_map(|action| match action {
+        Action::Metadata(metadata) => Some(metadata),
+        _ => None,
+    });
+    let (Some(protocol), Some(metadata)) = (protocol, metadata) else {
+        return Err(Error::bad_log(origin, "it does not say what the table is"));
+    };
+    contract::check_protocol(protocol)
+        .and_then(|()| contract::check_metadata(metadata))
+        .map_err(|reason| foreign(log, reason))?;
+    Ok(metadata.id.clone())
+}
+
+fn foreign(log: &Log, reason: impl Into<String>) -> Error {
+    Error::ForeignTable { url: log.store.url().to_string(), reason: reason.into() }
+}
+
+fn stream_of(txn: &Txn) -> Option<StreamId> {
+    txn.app_id.parse().ok()
+}
