@@ -3,8 +3,10 @@
 //! A record goes `source` → [`intake`] → `spool` → `sender`; this file starts these in the right order and ends them in
 //! the same: sources first, the sender last.
 
+pub mod command;
 mod counters;
 mod intake;
+pub mod process;
 mod sender;
 mod source;
 mod spool;

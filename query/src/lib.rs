@@ -8,6 +8,7 @@
 //! Owns how a committed snapshot becomes the table `logs`, what may be asked of it, and how answers are printed.
 //! Owns no file format and no commit: those are the sink's. Nothing here ever writes to the store.
 
+mod bounds;
 mod cells;
 mod error;
 mod file;

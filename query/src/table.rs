@@ -11,7 +11,6 @@ use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::cast::as_boolean_array;
 use datafusion::common::config::TableParquetOptions;
-use datafusion::common::pruning::PrunableStatistics;
 use datafusion::common::stats::Precision;
 use datafusion::common::{DFSchema, Statistics};
 use datafusion::datasource::TableType;
@@ -32,6 +31,7 @@ use logboom_sink::schema::{PARTITION_COLUMN, file_schema, table_schema};
 use logboom_sink::table::SnapshotFile;
 use object_store::ObjectStore;
 
+use crate::bounds::FileBounds;
 use crate::file::{days, newest, partitioned, records};
 
 /// The committed files of one snapshot, the newest first.
@@ -105,8 +105,7 @@ impl LogTable {
         let Some(predicate) = PruningPredicateBuilder::new().with_file_schema(self.schema()).build(filter) else {
             return Ok(all);
         };
-        let statistics = self.files.files.iter().filter_map(|file| file.statistics.clone()).collect();
-        predicate.prune(&PrunableStatistics::new(statistics, self.schema()))
+        predicate.prune(&FileBounds(&self.files.files))
     }
 }
 

@@ -10,15 +10,16 @@ use std::io;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
-use object_store::ObjectStore;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
+use object_store::{ObjectStore, ObjectStoreExt};
 use url::Url;
 
 use crate::Error;
+use crate::paths::Name;
 use durable::DurableFolder;
 
 /// The place of a table. Cheap to clone; clones share connections, and the objects of a `memory://` place.
@@ -62,6 +63,13 @@ impl Store {
     /// The root of the table as others name it.
     pub fn url(&self) -> &Url {
         &self.url
+    }
+
+    /// Puts an object, durably, whether or not there is one by that name.
+    pub async fn put(&self, name: Name, content: bytes::Bytes) -> Result<Path, Error> {
+        let path = name.path();
+        let put = self.objects.put(&path, content.into()).await;
+        put.map(|_| path).map_err(|error| Error::store("writing", name, error))
     }
 
     fn open_for(access: Access, url: &str, options: &BTreeMap<String, String>) -> Result<Self, Error> {

@@ -117,3 +117,44 @@ impl Input {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+    use std::time::Duration;
+
+    use logboom_config::SourceKind;
+
+    use super::*;
+    use crate::source::line::testing::{context, records};
+
+    fn bodies(context: &Context) -> Vec<String> {
+        let taken = context.intake.take(Duration::ZERO).unwrap();
+        taken.blocks.into_iter().flat_map(records).map(|seen| seen.body).collect()
+    }
+
+    #[tokio::test]
+    async fn standard_input_is_read_to_its_end_and_then_the_source_ends() {
+        let (context, stop) = (context(), CancellationToken::new());
+        let (sender, reads) = mpsc::channel(READS_WAITING);
+        let lines: Vec<_> = (0..50_000).map(|n| n.to_string()).collect();
+        let input = lines.join("\n");
+        let reading = std::thread::spawn(move || read("in", Cursor::new(input), &sender));
+        run(Source::new("in", SourceKind::Stdin), context.clone(), reads, stop).await;
+        reading.join().unwrap();
+        assert!(bodies(&context) == lines);
+        assert_eq!(context.counters.records_in.get(), 50_000);
+    }
+
+    #[tokio::test]
+    async fn a_stopped_source_takes_what_was_read_and_ends_without_the_end_of_the_input() {
+        let (context, stop) = (context(), CancellationToken::new());
+        let (sender, reads) = mpsc::channel(READS_WAITING);
+        sender.try_send(b"a\nb".to_vec()).unwrap();
+        sender.try_send(b"c\nd".to_vec()).unwrap();
+        stop.cancel();
+        run(Source::new("in", SourceKind::Stdin), context.clone(), reads, stop).await;
+        assert_eq!(bodies(&context), ["a", "bc", "d"]);
+        assert!(sender.is_closed());
+    }
+}

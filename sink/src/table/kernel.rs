@@ -5,7 +5,7 @@
 use delta_kernel::snapshot::{Snapshot, SnapshotRef};
 use delta_kernel::{Engine, KernelResult, Version};
 use delta_kernel_default_engine::DefaultEngineBuilder;
-use delta_kernel_default_engine::executor::tokio::{TokioBackgroundExecutor, TokioMultiThreadExecutor};
+use delta_kernel_default_engine::executor::tokio::TokioMultiThreadExecutor;
 use std::sync::Arc;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
@@ -28,19 +28,18 @@ pub(super) async fn with_snapshot<T: Send + 'static>(
     let objects = store.objects().clone();
     let runtime = Handle::current();
     let blocking = move || {
-        let builder = DefaultEngineBuilder::new(objects);
         // On this very runtime where it can be: connections of a store do not outlive the runtime they were made on.
-        let engine: Box<dyn Engine> = match runtime.runtime_flavor() {
-            RuntimeFlavor::MultiThread => {
-                Box::new(builder.with_task_executor(Arc::new(TokioMultiThreadExecutor::new(runtime))).build())
-            }
-            _ => Box::new(builder.with_task_executor(Arc::new(TokioBackgroundExecutor::new())).build()),
+        // The library needs two threads: a checkpoint is written by one that waits for the other to read.
+        let executor = match runtime.runtime_flavor() {
+            RuntimeFlavor::MultiThread => TokioMultiThreadExecutor::new(runtime),
+            _ => TokioMultiThreadExecutor::new_owned_runtime(Some(2), None)?,
         };
+        let engine = DefaultEngineBuilder::new(objects).with_task_executor(Arc::new(executor)).build();
         let mut snapshot = Snapshot::builder_for(ROOT);
         if let Some(version) = version {
             snapshot = snapshot.at_version(version);
         }
-        work(snapshot.build(&*engine)?, &*engine)
+        work(snapshot.build(&engine)?, &engine)
     };
     let result = tokio::task::spawn_blocking(blocking).await;
     let result = result.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));

@@ -158,11 +158,13 @@ mod tests {
 
     #[test]
     fn a_bound_that_no_reader_can_parse_is_left_out() {
-        for out_of_range in [i64::MIN, i64::MAX, 253_402_300_799_999_001, -62_135_596_800_000_001] {
-            let json = FileStats { timestamp: Some((0, out_of_range)), ..FileStats::default() }.to_json();
+        for greatest in [i64::MIN, i64::MAX, 253_402_300_799_999_001] {
+            let json = FileStats { timestamp: Some((0, greatest)), ..FileStats::default() }.to_json();
             assert!(!json.contains("maxValues"), "{json}");
-            let json = FileStats { timestamp: Some((out_of_range, 0)), ..FileStats::default() }.to_json();
-            assert!(!json.contains("minValues") || out_of_range == 253_402_300_799_999_001, "{json}");
+        }
+        for least in [i64::MIN, i64::MAX, -62_135_596_800_000_001] {
+            let json = FileStats { timestamp: Some((least, 0)), ..FileStats::default() }.to_json();
+            assert!(!json.contains("minValues"), "{json}");
         }
     }
 

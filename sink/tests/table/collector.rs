@@ -8,9 +8,7 @@ use futures::TryStreamExt;
 use jiff::civil::date;
 use logboom_sink::paths::Name;
 use logboom_sink::table::actions::{self, Action};
-use logboom_sink::table::{
-    Batch, Clock, DataFile, FileStats, Outcome, Snapshot, TableOptions, Timing, View, commit,
-};
+use logboom_sink::table::{Batch, Clock, DataFile, FileStats, Outcome, Snapshot, TableOptions, Timing, View, commit};
 use logboom_sink::{Error, Store};
 use logboom_wire::StreamId;
 use object_store::ObjectStoreExt;
@@ -36,11 +34,8 @@ pub fn folder(dir: &tempfile::TempDir) -> Store {
 
 /// Options with short pauses. The deadline stays generous, for machines that are busy.
 pub fn options() -> TableOptions {
-    let timing = Timing {
-        pause_first: Duration::from_millis(1),
-        pause_max: Duration::from_millis(20),
-        ..Timing::default()
-    };
+    let timing =
+        Timing { pause_first: Duration::from_millis(1), pause_max: Duration::from_millis(20), ..Timing::default() };
     TableOptions { timing, ..TableOptions::default() }
 }
 

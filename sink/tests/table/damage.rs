@@ -34,7 +34,8 @@ async fn table() -> Store {
 
 #[tokio::test]
 async fn a_damaged_hint_is_not_needed() {
-    for hint in ["", "garbage", "{}", "[]", "{\"version\":-1}", "{\"version\":5}", "{\"version\":18446744073709551615}"] {
+    for hint in ["", "garbage", "{}", "[]", "{\"version\":-1}", "{\"version\":5}", "{\"version\":18446744073709551615}"]
+    {
         let store = table().await;
         put(&store, Name::LastCheckpoint, hint).await;
         let view = open(&store).await.unwrap_or_else(|e| panic!("{hint}: {e}"));
@@ -84,7 +85,10 @@ async fn a_damaged_checkpoint_is_named() {
             Ok(view) => assert_eq!(view.version(), 6),
             Err(error) => {
                 refused += 1;
-                assert!(error.to_string().contains("_delta_log/") || matches!(error, Error::ForeignTable { .. }), "{error}");
+                assert!(
+                    error.to_string().contains("_delta_log/") || matches!(error, Error::ForeignTable { .. }),
+                    "{error}"
+                );
             }
         }
     }

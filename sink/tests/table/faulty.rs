@@ -60,12 +60,7 @@ pub struct Faulty {
 
 impl Faulty {
     pub fn new(inner: &Store) -> Self {
-        Self {
-            inner: inner.objects().clone(),
-            commits: Arc::default(),
-            reads: Arc::default(),
-            deleted: Arc::default(),
-        }
+        Self { inner: inner.objects().clone(), commits: Arc::default(), reads: Arc::default(), deleted: Arc::default() }
     }
 
     pub fn store(&self) -> Store {
@@ -148,11 +143,7 @@ impl ObjectStore for Faulty {
         }
     }
 
-    async fn put_multipart_opts(
-        &self,
-        location: &Path,
-        opts: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
+    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
         self.inner.put_multipart_opts(location, opts).await
     }
 

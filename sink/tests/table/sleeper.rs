@@ -82,7 +82,8 @@ async fn a_commit_put_where_the_log_is_cleaned_up_without_an_answer_is_not_belie
         inner.objects().delete(&Name::Commit(2).path()).await.unwrap();
         others_go_on(&inner, &clock, &options).await;
         // As if the put had come only now.
-        let text = actions::write(&[Action::Txn(Txn { app_id: stream(1).to_string(), version: 4, last_updated: None })]);
+        let text =
+            actions::write(&[Action::Txn(Txn { app_id: stream(1).to_string(), version: 4, last_updated: None })]);
         inner.objects().put(&Name::Commit(2).path(), text.into()).await.unwrap();
         open.send(()).unwrap();
     };
@@ -151,7 +152,8 @@ async fn an_old_view_whose_marks_have_moved_is_a_conflict() {
 async fn what_another_sleeper_put_where_the_log_is_cleaned_up_moves_no_mark() {
     for asleep_while_reading in [false, true] {
         let Bed { inner, faulty, clock, options, mut sleeper } = bed().await;
-        let stray = actions::write(&[Action::Txn(Txn { app_id: stream(1).to_string(), version: 7, last_updated: None })]);
+        let stray =
+            actions::write(&[Action::Txn(Txn { app_id: stream(1).to_string(), version: 7, last_updated: None })]);
         let stray_put = async || inner.objects().put(&Name::Commit(2).path(), stray.clone().into()).await.unwrap();
         if asleep_while_reading {
             let (fault, at_gate, open) = gate();

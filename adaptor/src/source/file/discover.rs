@@ -46,7 +46,11 @@ impl Globs {
         let parse = |key: &str, glob: &str| {
             let plain = glob.strip_prefix("./").unwrap_or(glob);
             Pattern::new(plain).map_err(|error| {
-                format!("`{glob}` in `{key}` is not a glob: {} at character {}; mend the glob", error.msg, error.pos + 1)
+                format!(
+                    "`{glob}` in `{key}` is not a glob: {} at character {}; mend the glob",
+                    error.msg,
+                    error.pos + 1
+                )
             })
         };
         let include = settings.include.iter().map(|glob| parse("include", glob)).collect::<Result<_, _>>()?;

@@ -34,8 +34,7 @@ impl Start {
     /// Goes on where the file stood, which begins with `head`.
     pub fn resumed(standing: &Standing, head: Vec<u8>) -> Self {
         let Standing { offset, rotated, inside_line, .. } = *standing;
-        // Its name, device or inode number may be others now.
-        Self { offset, head, rotated, inside_line, is_news: true }
+        Self { offset, head, rotated, inside_line, is_news: false }
     }
 }
 
@@ -102,7 +101,14 @@ pub struct Followed {
 }
 
 impl Followed {
-    pub fn new(source: &Arc<Source>, context: &Context, id: FileId, place: Place, meta: &Metadata, start: Start) -> Self {
+    pub fn new(
+        source: &Arc<Source>,
+        context: &Context,
+        id: FileId,
+        place: Place,
+        meta: &Metadata,
+        start: Start,
+    ) -> Self {
         Self {
             key: id.key(&source.name),
             parser: Parser::new(source, context, Some(&place.path)),

@@ -122,11 +122,16 @@ impl Standing {
         if meta.size() < self.offset {
             return Ok(Verdict::Truncated);
         }
+        let same_birth = self.born.is_some() && self.born == born;
+        if self.offset == 0 && !same_birth {
+            // Nothing speaks for it, and either way it is read from its beginning.
+            return Ok(Verdict::Other);
+        }
         let head = read_head(file, head_len(self.offset))?;
         if head.len() == head_len(self.offset) && Fingerprint::of(&head, self.offset) == self.fingerprint {
             return Ok(Verdict::Continues(head));
         }
-        match self.born.is_some() && self.born == born {
+        match same_birth {
             true => Ok(Verdict::Truncated),
             false => Ok(Verdict::Other),
         }
@@ -190,7 +195,10 @@ mod tests {
     fn a_value_is_compact_and_says_only_what_is_out_of_the_ordinary() {
         let text = serde_json::to_string(&standing(3, b"abc")).unwrap();
         let crc = crc32c::crc32c(b"abc");
-        assert_eq!(text, format!(r#"{{"path":"/var/log/app.log","offset":3,"fingerprint":{{"len":3,"crc32c":{crc}}}}}"#));
+        assert_eq!(
+            text,
+            format!(r#"{{"path":"/var/log/app.log","offset":3,"fingerprint":{{"len":3,"crc32c":{crc}}}}}"#)
+        );
         assert_eq!(serde_json::from_str::<Standing>(&text).unwrap(), standing(3, b"abc"));
     }
 
@@ -199,7 +207,7 @@ mod tests {
         let head = b"one\ntwo\n".to_vec();
         assert_eq!(judge(&standing(8, &head), "one\ntwo\n"), Verdict::Continues(head.clone()));
         assert_eq!(judge(&standing(8, &head), "one\ntwo\nthree\n"), Verdict::Continues(head));
-        assert_eq!(judge(&standing(0, b""), "anything"), Verdict::Continues(vec![]));
+        assert_eq!(judge(&standing(0, b""), "anything"), Verdict::Other);
         let long = "x".repeat(1000);
         assert_eq!(judge(&standing(900, &long.as_bytes()[..256]), &long), Verdict::Continues(vec![b'x'; 256]));
     }

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | renamed, with or without a match | followed under its new name to its end; its records keep the path at which it was discovered. After a restart it is searched for by inode in the folder where it was |
 //! | moved to another folder, or deleted | the open file is read to its end, then forgotten. If the adaptor dies before that, the rest is lost |
+//! | renamed out of the globs before its first position is durable, and the adaptor dies | missed: include the rotated names where that matters |
 //! | truncated, also by copytruncate | read again from its beginning. Lines that copytruncate itself loses, those written between its copy and its truncation, are lost |
 //! | truncated and grown again between two looks | noticed by the first 256 bytes being others. A file that begins with the very bytes that were read is taken for the same |
 //! | inode taken by a new file | noticed by its time of birth, or else its first 256 bytes: a new file, read from its beginning |

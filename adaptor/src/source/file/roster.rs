@@ -143,12 +143,14 @@ impl Roster {
         }
     }
 
-    /// Makes durable where files start, before anything behind it can be lost or repeated.
+    /// Makes durable where files start, if that is not the beginning, before anything behind it is read.
     fn remember_start(&mut self) -> Result<(), Stopped> {
-        if self.read_from == ReadFrom::End && !self.context.resumed {
-            // Even if there is no file: one that comes now must not be taken for an old one by a restart.
-            self.moves.insert(format!("file/{}/start", self.source.name), "end".into());
+        if self.read_from != ReadFrom::End || self.context.resumed {
+            // A file without a position would start at its beginning again.
+            return self.deliver();
         }
+        // Even if there is no file: one that comes now must not be taken for an old one by a restart.
+        self.moves.insert(format!("file/{}/start", self.source.name), "end".into());
         for chunk in self.take_moves() {
             let intake = self.outlet.intake.clone();
             let appending = pin!(async { intake.append_or_wait(chunk).await?.durable().await });
@@ -257,7 +259,7 @@ impl Roster {
         };
         let at = path.canonicalize().unwrap_or_else(|_| path.clone());
         let start = match self.claim(id, &path, &at, &file, &meta) {
-            Ok(Some((standing, head))) => Ok((PathBuf::from(&standing.path), Start::resumed(&standing, head))),
+            Ok(Some(resumed)) => Ok(resumed),
             Ok(None) => self.start_of(id, &file, &meta).map(|start| (path.clone(), start)),
             Err(error) => Err(error),
         };
@@ -286,9 +288,9 @@ impl Roster {
             start.offset = offset;
         }
         self.ends.remove(&id);
-        // A position of an earlier file with this inode is overwritten at once.
-        let stale = self.left.get(&id.ino).is_some_and(|left| left.iter().any(|left| left.id == id));
-        start.is_news = start.offset > 0 || stale;
+        // Remembered even at its beginning: it may be renamed while the adaptor is down, or bear the inode of a file whose
+        // position is still there.
+        start.is_news = true;
         Ok(start)
     }
 
@@ -296,8 +298,8 @@ impl Roster {
         self.read_from == ReadFrom::End && self.looks == 1 && !self.context.resumed
     }
 
-    /// Finds the durable position that belongs to the file found at `path`, which lies at `at`, and takes it; with it come
-    /// the file's first bytes.
+    /// Finds the durable position that belongs to the file found at `path`, which lies at `at`, and takes it. With where
+    /// to start comes the path at which the file was discovered.
     fn claim(
         &mut self,
         id: FileId,
@@ -305,7 +307,7 @@ impl Roster {
         at: &Path,
         file: &File,
         meta: &Metadata,
-    ) -> io::Result<Option<(Standing, Vec<u8>)>> {
+    ) -> io::Result<Option<(PathBuf, Start)>> {
         let Some(candidates) = self.left.get_mut(&id.ino) else { return Ok(None) };
         // Device numbers may change, even swap, when the host restarts; then the path decides, or the folder.
         let nearness = |left: &Left| {
@@ -328,15 +330,15 @@ impl Roster {
             match candidates[index].standing.judge(file, meta)? {
                 Verdict::Continues(head) => {
                     let left = candidates.remove(index);
-                    let standing = Standing {
-                        rotated: left.standing.rotated
-                            || (Path::new(left.standing.place()) != at && Path::new(&left.standing.path) != path),
-                        ..left.standing
-                    };
+                    let discovered = PathBuf::from(&left.standing.path);
+                    let moved = Path::new(left.standing.place()) != at;
+                    let mut start = Start::resumed(&left.standing, head);
+                    start.rotated |= moved && discovered != path;
+                    start.is_news = moved || left.id != id;
                     if left.id != id {
                         self.forget(left.id);
                     }
-                    return Ok(Some((standing, head)));
+                    return Ok(Some((discovered, start)));
                 }
                 Verdict::Truncated => truncated |= candidates[index].id == id,
                 Verdict::Other => {}
@@ -459,7 +461,8 @@ impl Roster {
     fn search_one_left(&mut self, mut left: Left, folders: &mut Folders) -> Option<Left> {
         let place = PathBuf::from(left.standing.place());
         let here = fs::metadata(&place).ok().filter(|meta| meta.is_file() && meta.ino() == left.id.ino);
-        let Some((at, meta)) = here.map(|meta| (place.clone(), meta)).or_else(|| folders.find(&place, left.id.ino)) else {
+        let Some((at, meta)) = here.map(|meta| (place.clone(), meta)).or_else(|| folders.find(&place, left.id.ino))
+        else {
             left.missing = left.missing.saturating_add(1);
             let _ = folders.find(&place, left.id.ino);
             if left.missing >= GRACE_LOOKS && folders.gone(&place, left.id.dev) {
@@ -480,30 +483,37 @@ impl Roster {
             return Some(left);
         }
         let opened = open(&at).and_then(|(file, meta)| Ok((left.standing.judge(&file, &meta)?, file, meta)));
-        match opened {
-            Ok((Verdict::Continues(head), file, meta)) if FileId::of(&meta) == id => {
-                let start = Start::resumed(&Standing { rotated: true, ..left.standing }, head);
-                tracing::info!(source = self.source.name, path = %at.display(), offset = start.offset, "following renamed file");
-                if id != left.id {
-                    self.forget(left.id);
-                }
-                self.admit(id, Place { path, seen_as: at.clone(), at }, file, &meta, start);
-                if let Some(file) = self.files.get_mut(&id) {
-                    file.matched = false;
-                }
-                None
-            }
-            // Another file has the inode, or nothing is left of what was to be read.
-            Ok((Verdict::Truncated | Verdict::Other, _, meta)) if FileId::of(&meta) == id => {
-                self.forget(left.id);
-                None
-            }
-            Ok(_) => Some(left),
+        let (verdict, file, meta) = match opened {
+            Ok(opened) if FileId::of(&opened.2) == id => opened,
+            Ok(_) => return Some(left),
             Err(error) => {
                 self.complain(&at, &error);
-                Some(left)
+                return Some(left);
             }
+        };
+        let mut start = match verdict {
+            Verdict::Continues(head) => Start::resumed(&left.standing, head),
+            // Emptied, filled again, and then renamed: surely the same only if its birth says so.
+            Verdict::Truncated if left.standing.born.is_some() && left.standing.born == born(&meta) => {
+                self.count_truncated(&at);
+                Start::default()
+            }
+            Verdict::Truncated | Verdict::Other => {
+                self.forget(left.id);
+                return None;
+            }
+        };
+        start.is_news = !left.standing.rotated || at != place || id != left.id || start.offset != left.standing.offset;
+        start.rotated = true;
+        tracing::info!(source = self.source.name, path = %at.display(), offset = start.offset, "following renamed file");
+        if id != left.id {
+            self.forget(left.id);
         }
+        self.admit(id, Place { path, seen_as: at.clone(), at }, file, &meta, start);
+        if let Some(file) = self.files.get_mut(&id) {
+            file.matched = false;
+        }
+        None
     }
 
     /// Forgets a key, unless another file owns it by now.
@@ -680,7 +690,10 @@ impl Roster {
 fn seems_finished(file: &Followed) -> bool {
     match (file.missing, file.is_open()) {
         (0, open) => {
-            file.rotated && file.at_end() && file.quiet >= GRACE_LOOKS && (file.has_partial() || (open && !file.matched))
+            file.rotated
+                && file.at_end()
+                && file.quiet >= GRACE_LOOKS
+                && (file.has_partial() || (open && !file.matched))
         }
         (missing, true) => missing >= GRACE_LOOKS && file.at_end() && file.quiet >= GRACE_LOOKS,
         (missing, false) => missing >= GRACE_LOOKS,

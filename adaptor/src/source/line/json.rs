@@ -388,7 +388,10 @@ mod tests {
         let long = format!(r#"{{"category":"{}"}}"#, "é".repeat(200));
         assert_eq!(attributes(&long)["logboom.category"], "é".repeat(128));
         assert_eq!(attributes(r#"{"severity":9}"#), map([]));
-        assert_eq!(attributes(r#"{"category":5,"timestamp":true}"#), map([("logboom.category", "5"), ("timestamp", "true")]));
+        assert_eq!(
+            attributes(r#"{"category":5,"timestamp":true}"#),
+            map([("logboom.category", "5"), ("timestamp", "true")])
+        );
     }
 
     #[test]
@@ -406,9 +409,19 @@ mod tests {
         let many = format!("{{{}}}", many.join(","));
         let long_key = format!("{{\"{}\":0}}", "k".repeat(1025));
         let deep = format!("{{\"a\":{}", "[".repeat(100_000));
-        for line in
-            ["{", "{]", "{}x", "{} {}", r#"{"a"}"#, r#"{"a":1,}"#, r#"{"a":"\ud800"}"#, "{\"a\":\"\t\"}", &many, &long_key, &deep]
-        {
+        for line in [
+            "{",
+            "{]",
+            "{}x",
+            "{} {}",
+            r#"{"a"}"#,
+            r#"{"a":1,}"#,
+            r#"{"a":"\ud800"}"#,
+            "{\"a\":\"\t\"}",
+            &many,
+            &long_key,
+            &deep,
+        ] {
             assert!(read(line, |_, _| ()).is_err(), "{line:.40}");
         }
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
@@ -434,8 +447,32 @@ mod tests {
     #[test]
     fn no_line_makes_it_panic() {
         const PIECES: [&str; 26] = [
-            "{", "}", "[", "]", ":", ",", "\"", "\\", "\\u00", "\\ud834", "null", "true", "-", "0", "1.5", "1e9", " ", "é", "\u{0}",
-            "\"body\":", "\"timestamp\":", "\"severity\":", "\"category\":", "\"trace_id\":", "\"a\":\"x\"", "\"msg\":\"\"",
+            "{",
+            "}",
+            "[",
+            "]",
+            ":",
+            ",",
+            "\"",
+            "\\",
+            "\\u00",
+            "\\ud834",
+            "null",
+            "true",
+            "-",
+            "0",
+            "1.5",
+            "1e9",
+            " ",
+            "é",
+            "\u{0}",
+            "\"body\":",
+            "\"timestamp\":",
+            "\"severity\":",
+            "\"category\":",
+            "\"trace_id\":",
+            "\"a\":\"x\"",
+            "\"msg\":\"\"",
         ];
         let mut random = StdRng::seed_from_u64(2);
         let mut parsed = 0;

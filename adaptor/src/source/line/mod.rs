@@ -8,6 +8,8 @@ mod json;
 mod parser;
 mod severity;
 mod splitter;
+#[cfg(test)]
+pub(crate) mod testing;
 mod timestamp;
 
 use std::time::{SystemTime, UNIX_EPOCH};

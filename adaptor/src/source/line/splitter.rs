@@ -192,8 +192,8 @@ mod tests {
                 let mut splitter = splitter(4, on_long);
                 assert_eq!(lines(&mut splitter, chunks), kept);
                 let counters = &splitter.counters;
-                let counts =
-                    [&counters.lines_truncated, &counters.lines_split, &counters.lines_dropped_too_long].map(|c| c.get());
+                let counts = [&counters.lines_truncated, &counters.lines_split, &counters.lines_dropped_too_long]
+                    .map(|c| c.get());
                 assert_eq!(counts, POLICIES.map(|policy| u64::from(policy == on_long)));
             }
         }

@@ -167,8 +167,21 @@ mod tests {
         }
         let too_long = format!("{{\"$ack\":\"{}\"}}", "x".repeat(65));
         for line in [
-            "", "{", "{}", "7", r#"{"$ack":1.5}"#, r#"{"$ack":1e3}"#, r#"{"$ack":null}"#, r#"{"$ack":[1]}"#, r#"{"$ack":true}"#,
-            r#"{"$ack":7,"n":1}"#, r#"{"n":1,"$ack":7}"#, r#"{"$ack":7,"$ack":8}"#, r#"{"$ack":7}}"#, r#"{"$acks":7}"#, &too_long,
+            "",
+            "{",
+            "{}",
+            "7",
+            r#"{"$ack":1.5}"#,
+            r#"{"$ack":1e3}"#,
+            r#"{"$ack":null}"#,
+            r#"{"$ack":[1]}"#,
+            r#"{"$ack":true}"#,
+            r#"{"$ack":7,"n":1}"#,
+            r#"{"n":1,"$ack":7}"#,
+            r#"{"$ack":7,"$ack":8}"#,
+            r#"{"$ack":7}}"#,
+            r#"{"$acks":7}"#,
+            &too_long,
         ] {
             assert_eq!(request(line.as_bytes()), None, "{line}");
         }

@@ -55,21 +55,22 @@ mod tests {
 
     #[test]
     fn names_and_numbers_are_found() {
-        for (text, user, group) in [
-            ("log", 105, None),
-            ("log:adm", 105, Some(4)),
-            ("7:adm", 7, Some(4)),
-            ("0:9", 0, Some(9)),
-        ] {
+        for (text, user, group) in
+            [("log", 105, None), ("log:adm", 105, Some(4)), ("7:adm", 7, Some(4)), ("0:9", 0, Some(9))]
+        {
             assert_eq!(Owner::find(text, USERS, GROUPS), Ok(Owner { user: Some(user), group }), "{text}");
         }
     }
 
     #[test]
     fn an_unknown_name_is_an_error_that_says_which() {
-        for (text, named) in
-            [("nobody2", "user `nobody2`"), ("log:wheel", "group `wheel`"), ("", "user ``"), ("broken", "user `broken`"), ("4294967295", "user")]
-        {
+        for (text, named) in [
+            ("nobody2", "user `nobody2`"),
+            ("log:wheel", "group `wheel`"),
+            ("", "user ``"),
+            ("broken", "user `broken`"),
+            ("4294967295", "user"),
+        ] {
             let error = Owner::find(text, USERS, GROUPS).unwrap_err();
             assert!(error.contains(named), "{error}");
         }

@@ -10,8 +10,8 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::listener::{Allowed, Listener, run};
 use super::Shared;
+use super::listener::{Allowed, Listener, run};
 use crate::source::{Context, Running};
 
 /// Connections that may wait to be accepted.

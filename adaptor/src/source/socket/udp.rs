@@ -10,9 +10,9 @@ use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::Shared;
 use super::datagram::{Socket, run};
 use super::tcp::cannot_listen;
-use super::Shared;
 use crate::source::{Context, Running};
 
 /// Opens a UDP socket.

@@ -1,0 +1,172 @@
+//! A batch: the blocks, of many streams, that are committed together.
+//!
+//! Owns the rule that decides which of them may be: those that the table does not have yet, and only if every block
+//! before them is committed or in the batch. Pure; the view's marks come in as a function.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use logboom_wire::message::ToAdaptor;
+use logboom_wire::{Block, StreamId};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+/// Where a session hears what became of its blocks.
+pub type Outbox = mpsc::UnboundedSender<ToAdaptor>;
+
+/// A block that a session has taken in.
+pub struct Entry {
+    /// The block; its checksums hold.
+    pub block: Block,
+    /// The block that came before it on its connection, or the mark when its stream was opened there. Everything
+    /// between the two is done with, says the adaptor; so this block may be committed once that one is.
+    pub base: u64,
+    /// Who is told.
+    pub outbox: Outbox,
+    /// Its share of the collector's memory, given back when the block is gone.
+    pub permit: OwnedSemaphorePermit,
+}
+
+/// Blocks that wait for a commit.
+#[derive(Default)]
+pub struct Batch {
+    entries: Vec<Entry>,
+    bytes: u64,
+    since: Option<Instant>,
+}
+
+/// What of a batch may be committed.
+pub struct Filtered {
+    /// Indices of entries, by stream and number, none twice.
+    pub entries: Vec<usize>,
+    /// The mark of each stream after the commit.
+    pub marks: Vec<(StreamId, u64)>,
+    /// Streams of which blocks are missing in between. Cannot happen while batches are committed in order.
+    pub broken: Vec<StreamId>,
+}
+
+impl Batch {
+    /// Adds a block.
+    pub fn push(&mut self, now: Instant, entry: Entry) {
+        self.bytes += entry.block.bytes().len() as u64;
+        self.since.get_or_insert(now);
+        self.entries.push(entry);
+    }
+
+    /// The blocks.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Compressed bytes of the blocks, which is about what they come to in a sink file.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// When the first block came; `None` while there is none.
+    pub fn since(&self) -> Option<Instant> {
+        self.since
+    }
+
+    /// What may be committed against a view with these marks.
+    pub fn filter(&self, mark: impl Fn(StreamId) -> u64) -> Filtered {
+        let mut streams: BTreeMap<StreamId, Vec<usize>> = BTreeMap::new();
+        for (index, entry) in self.entries.iter().enumerate() {
+            streams.entry(entry.block.header().stream).or_default().push(index);
+        }
+        let mut filtered = Filtered { entries: Vec::new(), marks: Vec::new(), broken: Vec::new() };
+        for (stream, mut indices) in streams {
+            indices.sort_by_key(|&index| self.entries[index].block.header().number);
+            let committed = mark(stream);
+            let mut reached = committed;
+            for index in indices {
+                let Entry { block, base, .. } = &self.entries[index];
+                let number = block.header().number;
+                if number <= reached {
+                    // The table has it, or the batch does: it came over two connections.
+                    continue;
+                }
+                if *base > reached {
+                    filtered.broken.push(stream);
+                    break;
+                }
+                filtered.entries.push(index);
+                reached = number;
+            }
+            if reached > committed {
+                filtered.marks.push((stream, reached));
+            }
+        }
+        filtered
+    }
+
+    /// Streams of the batch, each once, with everyone to be told of it.
+    pub fn audience(&self) -> BTreeMap<StreamId, Vec<&Outbox>> {
+        let mut audience: BTreeMap<StreamId, Vec<&Outbox>> = BTreeMap::new();
+        for entry in &self.entries {
+            let outboxes = audience.entry(entry.block.header().stream).or_default();
+            if !outboxes.iter().any(|outbox| outbox.same_channel(&entry.outbox)) {
+                outboxes.push(&entry.outbox);
+            }
+        }
+        audience
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use logboom_wire::block::{BlockPlace, Encoder};
+    use logboom_wire::{Rows, RunKey};
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    fn stream(byte: u8) -> StreamId {
+        StreamId::from_bytes([byte; 16])
+    }
+
+    fn batch(blocks: &[(u8, u64, u64)]) -> Batch {
+        let memory = Arc::new(Semaphore::new(100));
+        let mut batch = Batch::default();
+        for &(of, base, number) in blocks {
+            let key = RunKey { category: "c".into(), source: "s".into(), attributes: vec![] };
+            let mut rows = Rows::default();
+            rows.push_line(1, b"line");
+            let place = BlockPlace { stream: stream(of), number, first_record: number, host: "h" };
+            let block = Encoder::default().encode(place, [(Arc::new(key), rows)], vec![]).unwrap();
+            let permit = memory.clone().try_acquire_owned().unwrap();
+            batch.push(Instant::now(), Entry { block, base, outbox: mpsc::unbounded_channel().0, permit });
+        }
+        batch
+    }
+
+    fn numbers(batch: &Batch, filtered: &Filtered) -> Vec<u64> {
+        filtered.entries.iter().map(|&index| batch.entries()[index].block.header().number).collect()
+    }
+
+    #[test]
+    fn a_block_that_came_over_two_connections_counts_once() {
+        let batch = batch(&[(1, 4, 5), (1, 5, 6), (1, 4, 5), (1, 5, 6), (1, 6, 7)]);
+        let filtered = batch.filter(|_| 4);
+        assert_eq!(numbers(&batch, &filtered), [5, 6, 7]);
+        assert_eq!(filtered.marks, [(stream(1), 7)]);
+    }
+
+    #[test]
+    fn what_the_table_has_is_dropped_and_moves_no_mark() {
+        let batch = batch(&[(1, 0, 1), (1, 1, 2), (2, 0, 1)]);
+        let filtered = batch.filter(|id| if id == stream(1) { 2 } else { 0 });
+        assert_eq!(numbers(&batch, &filtered), [1]);
+        assert_eq!(filtered.marks, [(stream(2), 1)]);
+    }
+
+    #[test]
+    fn a_gap_that_the_adaptor_left_is_passed_but_one_that_the_collector_left_is_not() {
+        let declared = batch(&[(1, 2, 7)]);
+        assert_eq!(declared.filter(|_| 2).marks, [(stream(1), 7)]);
+        let lost = batch(&[(1, 6, 7), (2, 0, 1)]);
+        let filtered = lost.filter(|id| if id == stream(1) { 2 } else { 0 });
+        assert_eq!((filtered.broken, filtered.marks), (vec![stream(1)], vec![(stream(2), 1)]));
+    }
+}

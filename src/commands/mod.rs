@@ -1,0 +1,7 @@
+//! One file per subcommand.
+
+pub mod check;
+pub mod collector;
+pub mod query;
+pub mod send;
+pub mod up;
