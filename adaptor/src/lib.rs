@@ -11,6 +11,7 @@ mod sender;
 mod source;
 mod spool;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -87,7 +88,11 @@ impl Adaptor {
         let stream = writer.stream();
         let writer = tokio::task::spawn_blocking({
             let intake = intake.clone();
-            move || writer.run(&intake)
+            move || {
+                let written = std::panic::catch_unwind(AssertUnwindSafe(|| writer.run(&intake)));
+                // Without a writer nothing can be acknowledged: better to end, so that a supervisor starts anew.
+                written.unwrap_or_else(|_| std::process::abort())
+            }
         });
         let sources = TaskTracker::new();
         for running in opened {

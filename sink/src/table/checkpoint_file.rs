@@ -4,6 +4,7 @@
 //! and decoded. Writing checkpoints is elsewhere.
 
 use std::ops::Range;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use arrow_json::LineDelimitedWriter;
@@ -30,8 +31,12 @@ const COLUMNS: [&str; 3] = ["protocol", "metaData", "txn"];
 pub(super) async fn read(log: &Log, name: Name, size: u64) -> Result<Vec<Action>, Error> {
     // A checkpoint takes several calls, so it may take as many deadlines.
     let after = log.timing.call_deadline * 5;
-    let rows = tokio::time::timeout(after, read_rows(log.store.objects().clone(), name.path(), size));
-    let json = match rows.await {
+    let rows = read_rows(log.store.objects().clone(), name.path(), size);
+    // The decoder panics on some damaged files. It owns all it works on, so there is nothing left half done.
+    let rows = AssertUnwindSafe(rows).catch_unwind().map(|caught| {
+        caught.unwrap_or_else(|_| Err(ParquetError::General("the decoder cannot make sense of it".into())))
+    });
+    let json = match tokio::time::timeout(after, rows).await {
         Ok(Ok(json)) => json,
         Ok(Err(ParquetError::External(error))) if error.is::<object_store::Error>() => {
             let source = *error.downcast::<object_store::Error>().expect("checked");

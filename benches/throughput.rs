@@ -1,0 +1,255 @@
+//! What a gigabyte costs in CPU, beside the floor: the least that any program must do with the bare libraries.
+//!
+//! `cargo bench` (or `just bench`) prints, for each path, seconds of CPU per GB of log lines, for the floor and for
+//! Logboom, measured in turn in one run, and the median of their ratios. `LOGBOOM_BENCH_MB` sets the volume (256),
+//! `LOGBOOM_BENCH_ROUNDS` the rounds (3).
+//!
+//! - adaptor: a file, or a unix socket, to a synced spool. Floor: read the input, encode it once with zstd level 1.
+//! - collector: blocks of eight streams to Parquet on a local folder. Floor: decode them once with zstd, encode their
+//!   columns once as Parquet with zstd level 1.
+
+use std::fs::File;
+use std::io::{BufWriter, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow_array::RecordBatch;
+use arrow_cast::cast;
+use arrow_schema::{DataType, Field, Schema};
+use logboom_adaptor::Adaptor;
+use logboom_config::{Adaptor as Settings, FileSource, Sink, Source, SourceKind, Spool, UnixSource};
+use logboom_sink::{FileSettings, Store, merge};
+use logboom_wire::block::{BlockPlace, Encoder};
+use logboom_wire::{Block, Rows, RunKey, StreamId};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+const BLOCK_BYTES: usize = 2 << 20;
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    if let [_, command, file, socket] = &args[..]
+        && command == "feed"
+    {
+        return feed(Path::new(file), Path::new(socket));
+    }
+    let setting = |name: &str, default: usize| {
+        std::env::var(name).map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name}={value}")))
+    };
+    let (megabytes, rounds) = (setting("LOGBOOM_BENCH_MB", 256), setting("LOGBOOM_BENCH_ROUNDS", 3));
+    let folder = tempfile::tempdir().expect("a folder for temporary files");
+    let input = folder.path().join("input.log");
+    let lines = generate(&input, megabytes * 1_000_000);
+    let bytes = std::fs::metadata(&input).expect("just written").len();
+    let compressed = compress(&input);
+    let ratio = bytes as f64 / compressed as f64;
+    println!("{lines} lines, {} bytes each, zstd-1 {ratio:.1}:1", bytes / lines);
+    let wanted = |name: &str| args.iter().skip(1).all(|arg| arg.starts_with('-') || name.contains(arg.as_str()));
+    let paths: [(&str, Box<dyn Fn() -> (f64, f64)>); 3] = [
+        ("adaptor, file to spool", Box::new(|| (cpu(|| compress(&input)), adaptor_file(&input, lines)))),
+        ("adaptor, unix socket to spool", Box::new(|| (cpu(|| compress(&input)), adaptor_socket(&input, lines)))),
+        ("collector, blocks to Parquet", {
+            let blocks = blocks(&input);
+            Box::new(move || (cpu(|| collector_floor(&blocks)), collector(&blocks, lines)))
+        }),
+    ];
+    for (name, path) in paths.iter().filter(|(name, _)| wanted(name)) {
+        let mut runs: Vec<(f64, f64)> = (0..rounds.max(1)).map(|_| path()).collect();
+        runs.sort_by(|a, b| (a.1 / a.0).total_cmp(&(b.1 / b.0)));
+        let (floor, ours) = runs[runs.len() / 2];
+        let gigabytes = bytes as f64 / 1e9;
+        println!(
+            "{name}: floor {:.2} s/GB, logboom {:.2} s/GB ({:.0} MB per CPU second), ratio {:.2}",
+            floor / gigabytes,
+            ours / gigabytes,
+            bytes as f64 / 1e6 / ours,
+            ours / floor
+        );
+    }
+}
+
+/// Seconds of CPU that this process spends in `work`, all threads, user and system.
+fn cpu<T>(work: impl FnOnce() -> T) -> f64 {
+    let used = || {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+    };
+    let before = used();
+    std::hint::black_box(work());
+    used() - before
+}
+
+/// Log lines of about 150 bytes whose digits vary, so that they compress about as real ones do. Returns their count.
+fn generate(path: &Path, bytes: usize) -> u64 {
+    const SHAPES: [&str; 6] = [
+        "2026-03-## 1#:##:##,### INFO [worker-#] com.example.store.BlockManager: received block blk_###### of size 67108864 from /10.20.1#.##:50010, 3 replicas in ## ms",
+        "2026-03-## 1#:##:##,### DEBUG [http-nio-8080-exec-#] com.example.web.Access: GET /api/v2/customers/####/orders?page=#&size=50 200 ##### bytes in ## ms, trace=none",
+        "2026-03-## 1#:##:##,### WARN [scheduler] com.example.jobs.Retry: job invoice-export-### failed with timeout after 3000# ms, attempt # of 5, next in 60 s",
+        "2026-03-## 1#:##:##,### INFO [kafka-consumer-#] com.example.events.Consumer: partition orders-## offset 48#### lag ## committed in # ms by group billing-service",
+        "2026-03-## 1#:##:##,### ERROR [worker-#] com.example.store.Replica: connection to datanode 10.20.1#.## lost: java.io.IOException: Connection reset by peer (code ###)",
+        "2026-03-## 1#:##:##,### INFO [main] com.example.cache.Stats: hits=#### misses=### evictions=## size=##### capacity=65536 ratio=0.9## elapsed=##ms region=users",
+    ];
+    let mut random = StdRng::seed_from_u64(7);
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(path).expect("a file in a fresh folder"));
+    let (mut written, mut lines) = (0, 0);
+    let mut line = Vec::new();
+    while written < bytes {
+        line.clear();
+        let shape = SHAPES[random.random_range(0..SHAPES.len())];
+        line.extend(shape.bytes().map(|byte| if byte == b'#' { random.random_range(b'0'..=b'9') } else { byte }));
+        line.push(b'\n');
+        out.write_all(&line).expect("room on the disk");
+        written += line.len();
+        lines += 1;
+    }
+    out.flush().expect("room on the disk");
+    lines
+}
+
+/// The adaptor's floor: reads the file and encodes it once.
+fn compress(path: &Path) -> usize {
+    let mut file = File::open(path).expect("it exists");
+    let mut compressor = zstd::bulk::Compressor::new(1).expect("level 1 exists");
+    let mut raw = vec![0; BLOCK_BYTES];
+    let mut out = vec![0; zstd::zstd_safe::compress_bound(BLOCK_BYTES)];
+    let mut compressed = 0;
+    loop {
+        let mut have = 0;
+        while have < raw.len() {
+            match file.read(&mut raw[have..]).expect("it can be read") {
+                0 => break,
+                read => have += read,
+            }
+        }
+        if have == 0 {
+            return compressed;
+        }
+        compressed += compressor.compress_to_buffer(&raw[..have], &mut out[..]).expect("the buffer is large enough");
+    }
+}
+
+fn adaptor_file(input: &Path, lines: u64) -> f64 {
+    let include = [input.to_str().expect("a plain path")];
+    let source = Source::new("bench", SourceKind::File(FileSource::at(include)));
+    run_adaptor(source, lines, || None)
+}
+
+fn adaptor_socket(input: &Path, lines: u64) -> f64 {
+    let folder = tempfile::tempdir().expect("a folder for temporary files");
+    let socket = folder.path().join("socket");
+    let source = Source::new("bench", SourceKind::Unix(UnixSource::at(&socket)));
+    run_adaptor(source, lines, || {
+        // Another process writes, so that its CPU is not counted.
+        let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
+        Some(command.arg("feed").arg(input).arg(&socket).spawn().expect("this program again"))
+    })
+}
+
+fn feed(file: &Path, socket: &Path) {
+    let mut socket = UnixStream::connect(socket).expect("the benchmark listens");
+    std::io::copy(&mut File::open(file).expect("it exists"), &mut socket).expect("the benchmark reads");
+}
+
+/// CPU from the start of an adaptor until all lines are synced to its spool.
+fn run_adaptor(source: Source, lines: u64, start: impl FnOnce() -> Option<std::process::Child>) -> f64 {
+    let folder = tempfile::tempdir().expect("a folder for temporary files");
+    let settings = Settings {
+        spool: Spool::at(folder.path()),
+        sources: vec![source],
+        // Nobody listens there: this is about the way to the spool.
+        collectors: vec!["127.0.0.1:9".into()],
+        drain_timeout: Duration::from_secs(2),
+        ..Settings::default()
+    };
+    let runtime = runtime();
+    cpu(|| {
+        runtime.block_on(async {
+            let adaptor = Adaptor::start(settings).await.expect("a fresh folder");
+            let child = start();
+            let began = Instant::now();
+            while adaptor.counters().records_in.get() < lines {
+                assert!(began.elapsed() < Duration::from_secs(120), "{}", adaptor.counters().report());
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            adaptor.drain().await;
+            child.map(|mut child| child.wait())
+        })
+    })
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads")
+}
+
+/// The input as blocks of eight streams.
+fn blocks(input: &Path) -> Vec<Block> {
+    let text = std::fs::read(input).expect("it exists");
+    let streams: Vec<StreamId> = (0..8).map(|_| StreamId::random()).collect();
+    let key = Arc::new(RunKey { category: "bench".into(), source: "bench".into(), attributes: vec![] });
+    let mut encoder = Encoder::default();
+    let (mut blocks, mut rows, mut now) = (Vec::new(), Rows::default(), 1_700_000_000_000_000_000i64);
+    let mut ends = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at).peekable();
+    let mut start = 0;
+    while let Some(end) = ends.next() {
+        // A source stamps what it reads at once with one time.
+        now += if rows.len() % 500 == 0 { 1_000_000 } else { 0 };
+        rows.push_line(now, &text[start..end]);
+        start = end + 1;
+        if rows.raw_bytes() >= BLOCK_BYTES || ends.peek().is_none() {
+            let number = (blocks.len() / streams.len()) as u64 + 1;
+            let place = BlockPlace {
+                stream: streams[blocks.len() % streams.len()],
+                number,
+                first_record: number * 1_000_000,
+                host: "bench",
+            };
+            let rows = std::mem::take(&mut rows);
+            blocks.push(encoder.encode(place, [(key.clone(), rows)], vec![]).expect("plain rows"));
+        }
+    }
+    blocks
+}
+
+/// The collector's floor: decodes every block and encodes its columns as Parquet.
+fn collector_floor(blocks: &[Block]) -> usize {
+    let fields = vec![
+        Field::new("observed_timestamp", DataType::Int64, false),
+        Field::new("body", DataType::Utf8, false),
+    ];
+    let schema = Arc::new(Schema::new(fields));
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).expect("level 1 exists")))
+        .set_dictionary_enabled(false)
+        .set_statistics_enabled(parquet::file::properties::EnabledStatistics::None)
+        .build();
+    let mut out = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut out, schema.clone(), Some(properties)).expect("a plain schema");
+    for block in blocks {
+        let batch = block.decode_run(0).expect("our own block");
+        let body = cast(&batch["body"], &DataType::Utf8).expect("it is text");
+        let batch = RecordBatch::try_new(schema.clone(), vec![batch["observed_timestamp"].clone(), body]);
+        writer.write(&batch.expect("the columns fit")).expect("memory");
+    }
+    writer.close().expect("memory");
+    out.len()
+}
+
+fn collector(blocks: &[Block], lines: u64) -> f64 {
+    let folder = tempfile::tempdir().expect("a folder for temporary files");
+    let url = folder.path().to_str().expect("a plain path").to_owned();
+    let store = Store::open(&url, &Default::default()).expect("a fresh folder");
+    let settings = FileSettings::from(&Sink::at(url));
+    let bytes: Vec<_> = blocks.iter().map(|block| block.bytes().clone()).collect();
+    let runtime = runtime();
+    cpu(|| {
+        let blocks: Vec<Block> = bytes.into_iter().map(|bytes| Block::parse(bytes).expect("our own block")).collect();
+        let date = jiff::civil::date(2026, 1, 1);
+        let files = runtime.block_on(merge(&store, &blocks, date, &settings)).expect("a fresh folder");
+        assert_eq!(files.iter().map(|file| file.stats.records).sum::<u64>(), lines);
+    })
+}

@@ -1,0 +1,31 @@
+# Every command of the project. `just` lists them.
+
+_default:
+    @just --list
+
+# Build the release binaries
+build:
+    cargo build --release --workspace
+
+# Run the tests
+test:
+    cargo test --workspace
+
+# What CI runs
+ci:
+    .ci/run
+
+# Format, lint, document, check licences
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+    cargo deny check bans licenses sources
+
+# CPU per GB of the adaptor and the collector, beside their floors
+bench *ARGS:
+    cargo bench --bench throughput -- {{ARGS}}
+
+# 200 rounds of kill -9 with a million records (LOGBOOM_KILL_ROUNDS, LOGBOOM_KILL_RECORDS, LOGBOOM_SEED)
+kill-test:
+    cargo test --release --test tests -- --ignored --nocapture full_kill

@@ -1,0 +1,14 @@
+//! End-to-end and fault tests: real processes, real kills, and an oracle that counts what became of every record.
+//!
+//! - `oracle`: which records must be in the table, and whether they are; its own tests
+//! - `harness`: processes to start and kill, producers, whole pipelines
+//! - `commands`: the command line as a user meets it
+//! - `faults`: deaths, outages, full disks, copied disks
+//!
+//! All in one binary, because linking is what costs. What takes long is ignored; run it optimized:
+//! `LOGBOOM_SEED=1 cargo test --release --test tests -- --ignored --nocapture full_`.
+
+mod commands;
+mod faults;
+mod harness;
+mod oracle;
