@@ -24,7 +24,7 @@ lint:
 
 # CPU per GB of the adaptor and the collector, beside their floors
 bench *ARGS:
-    cargo bench --bench throughput -- {{ARGS}}
+    cargo bench -p logboom-bench -- {{ARGS}}
 
 # 200 rounds of kill -9 with a million records (LOGBOOM_KILL_ROUNDS, LOGBOOM_KILL_RECORDS, LOGBOOM_SEED)
 kill-test:

@@ -41,6 +41,11 @@ impl Chunk {
         self.positions.push(position);
     }
 
+    /// Count of distinct keys.
+    pub fn keys(&self) -> usize {
+        self.runs.len()
+    }
+
     /// Count of records.
     pub fn records(&self) -> usize {
         self.runs.iter().map(|(_, rows)| rows.len()).sum()
@@ -81,6 +86,21 @@ pub struct Pending {
 }
 
 impl Pending {
+    /// Bytes that it holds of the intake's memory.
+    pub fn raw_bytes(&self) -> usize {
+        self.raw_bytes
+    }
+
+    /// Number of the last chunk in it.
+    pub fn last_append(&self) -> u64 {
+        self.last_append
+    }
+
+    /// Count of records.
+    pub fn records(&self) -> u64 {
+        self.runs.values().map(|rows| rows.len() as u64).sum()
+    }
+
     fn add(&mut self, chunk: Chunk, append: u64) {
         self.raw_bytes += chunk.raw_bytes();
         self.last_append = append;
@@ -105,10 +125,19 @@ struct Shared {
     state: Mutex<State>,
     filled: Condvar,
     room: Notify,
-    durable: watch::Sender<u64>,
+    durable: watch::Sender<Durable>,
     refusing: AtomicBool,
     block_bytes: usize,
     buffer_bytes: usize,
+}
+
+/// How far the writer has come.
+#[derive(Clone, Copy, Default)]
+struct Durable {
+    /// Everything appended up to here is on disk.
+    synced: u64,
+    /// Nothing more will be.
+    ended: bool,
 }
 
 /// The sources' end: records go in here. Cheap to clone.
@@ -129,12 +158,16 @@ impl Receipt {
     /// [`Refused::Closed`] when the writer stopped before that: the outcome is unknown.
     pub async fn durable(self) -> Result<(), Refused> {
         let mut durable = self.shared.durable.subscribe();
-        if *durable.borrow_and_update() >= self.append {
+        if durable.borrow_and_update().synced >= self.append {
             return Ok(());
         }
         lock(&self.shared.state).urgent = true;
         self.shared.filled.notify_one();
-        durable.wait_for(|&synced| synced >= self.append).await.map(|_| ()).map_err(|_| Refused::Closed)
+        let reached = durable.wait_for(|durable| durable.ended || durable.synced >= self.append).await;
+        match reached {
+            Ok(durable) if durable.synced >= self.append => Ok(()),
+            _ => Err(Refused::Closed),
+        }
     }
 }
 
@@ -153,7 +186,7 @@ impl Intake {
             state: Mutex::new(state),
             filled: Condvar::new(),
             room: Notify::new(),
-            durable: watch::Sender::new(0),
+            durable: watch::Sender::new(Durable::default()),
             refusing: AtomicBool::new(false),
             block_bytes,
             buffer_bytes,
@@ -228,16 +261,25 @@ impl Intake {
             blocks.push(std::mem::take(&mut state.filling));
         }
         state.urgent = false;
-        let bytes = blocks.iter().map(|block| block.raw_bytes).sum();
-        let last_append = blocks.last().map_or(0, |block| block.last_append);
+        let bytes = blocks.iter().map(Pending::raw_bytes).sum();
+        let last_append = blocks.last().map_or(0, Pending::last_append);
         Some(Taken { blocks, bytes, last_append })
     }
 
     /// What was taken is on disk: releases its receipts and its memory.
     pub fn synced(&self, bytes: usize, last_append: u64) {
         lock(&self.0.state).buffered -= bytes;
-        self.0.durable.send_replace(last_append);
+        self.0.durable.send_modify(|durable| {
+            assert!(!durable.ended, "nothing becomes durable after the end");
+            durable.synced = durable.synced.max(last_append);
+        });
         self.0.room.notify_waiters();
+    }
+
+    /// The writer has ended, whatever made it: takes no more, and tells everyone who still waits that it was in vain.
+    pub fn end(&self) {
+        self.close();
+        self.0.durable.send_modify(|durable| durable.ended = true);
     }
 
     /// Whether [`Intake::append`] is to refuse.

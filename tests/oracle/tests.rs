@@ -72,7 +72,9 @@ impl Fabricated {
 fn ledger() -> Ledger {
     let ledger = Ledger::default();
     let account = ledger.open("p");
-    (0..5).for_each(|_| drop(account.next()));
+    for _ in 0..5 {
+        account.next();
+    }
     account.acknowledged(1, 3);
     account.refused(5, 1);
     ledger

@@ -8,12 +8,10 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_buffer::Buffer;
-use arrow_ipc::reader::StreamDecoder;
 use arrow_ipc::writer::StreamWriter;
 use bytes::{Buf, BufMut, Bytes};
 
-use crate::{Rows, StreamId};
+use crate::{Rows, StreamId, payload};
 
 /// First bytes of every block.
 pub const MAGIC: [u8; 4] = *b"LBLK";
@@ -272,23 +270,7 @@ impl Block {
         if raw.len() != run.raw_bytes as usize {
             return Err(failed(format!("{} bytes where {} were announced", raw.len(), run.raw_bytes)));
         }
-        // The decoder checks what it reads, but a library that indexes into hostile bytes may still panic.
-        let decoded = std::panic::catch_unwind(|| {
-            let mut buffer = Buffer::from_vec(raw);
-            let mut decoder = StreamDecoder::new();
-            let batch = decoder.decode(&mut buffer)?;
-            Ok::<_, arrow_schema::ArrowError>(batch)
-        });
-        let batch = match decoded {
-            Ok(Ok(Some(batch))) => batch,
-            Ok(Ok(None)) => return Err(failed("no record batch in it".into())),
-            Ok(Err(error)) => return Err(failed(error.to_string())),
-            Err(_) => return Err(failed("the decoder panicked".into())),
-        };
-        if batch.num_rows() != run.rows as usize {
-            return Err(failed(format!("{} rows where {} were announced", batch.num_rows(), run.rows)));
-        }
-        Ok(batch)
+        payload::decode(raw, run.rows as usize).map_err(failed)
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod block;
 pub mod message;
+mod payload;
 mod rows;
 mod stream;
 

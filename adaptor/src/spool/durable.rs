@@ -30,6 +30,13 @@ pub fn create_dir(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Syncs the content of `file`.
+pub fn sync(file: &File) -> io::Result<()> {
+    #[cfg(test)]
+    faults::before_sync()?;
+    file.sync_data()
+}
+
 /// Puts `content` at `path` in one step: readers find the old content or the new, also after a crash.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut temporary = path.to_owned();
@@ -55,13 +62,45 @@ pub fn delete(path: &Path) -> io::Result<()> {
     sync_parent(path)
 }
 
-/// Deletes the directory `path` if it is empty.
+/// Deletes the directory `path` if it is empty; one that is gone already is fine.
 pub fn delete_dir(path: &Path) -> io::Result<()> {
-    fs::remove_dir(path)?;
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     sync_parent(path)
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Syncs that fail on demand, in this thread only.
+#[cfg(test)]
+pub mod faults {
+    use std::cell::Cell;
+    use std::io;
+
+    thread_local! {
+        static SYNCS_LEFT: Cell<Option<u32>> = const { Cell::new(None) };
+    }
+
+    /// Lets `sound` more syncs of this thread succeed, and the one after them fail.
+    pub fn fail_sync_after(sound: u32) {
+        SYNCS_LEFT.set(Some(sound));
+    }
+
+    pub(super) fn before_sync() -> io::Result<()> {
+        match SYNCS_LEFT.get() {
+            Some(0) => {
+                SYNCS_LEFT.set(None);
+                Err(io::Error::other("a sync that was told to fail"))
+            }
+            left => {
+                SYNCS_LEFT.set(left.map(|left| left - 1));
+                Ok(())
+            }
+        }
+    }
 }

@@ -72,10 +72,15 @@ impl Positions {
         }
     }
 
-    /// Forgets what sources said is over (an empty value). Only right when no block before theirs is left that could
-    /// bring an older position back.
-    pub fn forget_ended(&mut self) {
-        self.0.retain(|_, (_, value)| !value.is_empty());
+    /// Forgets what sources said is over (an empty value), unless `held` says that a block before theirs is left that
+    /// could bring an older position of the key back.
+    pub fn forget_ended(&mut self, held: impl Fn(&str, Place) -> bool) {
+        self.0.retain(|key, (place, value)| !value.is_empty() || held(key, *place));
+    }
+
+    /// Whether it has a position of `key` from before `place`.
+    pub fn has_older(&self, key: &str, place: Place) -> bool {
+        self.0.get(key).is_some_and(|(known, value)| *known < place && !value.is_empty())
     }
 
     /// The highest generation of any entry; 0 for none.

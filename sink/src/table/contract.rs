@@ -173,13 +173,11 @@ mod tests {
 
     #[test]
     fn features_that_we_do_not_know_are_refused_by_name() {
-        let (protocol, _) = created();
         let of = |reader, writer, readers: &[&str], writers: &[&str]| Protocol {
             min_reader_version: reader,
             min_writer_version: writer,
             reader_features: Some(readers.iter().map(|f| (*f).to_owned()).collect()),
             writer_features: Some(writers.iter().map(|f| (*f).to_owned()).collect()),
-            ..protocol.clone()
         };
         check_protocol(&of(3, 7, &[], &["appendOnly"])).unwrap();
         for (protocol, named) in [

@@ -158,8 +158,6 @@ async fn a_table_of_someone_else_is_refused() {
 async fn a_change_of_the_table_by_someone_else_is_noticed() {
     let ours = String::from_utf8(get(&table().await, Name::Commit(0)).await).unwrap();
     let metadata = ours.lines().find(|line| line.contains("metaData")).unwrap();
-    let id = open(&table().await).await.unwrap();
-    drop(id);
 
     // A property: the batch is filtered again, and then committed.
     let store = memory();

@@ -99,6 +99,14 @@ impl<'a> Fields<'a> {
         self.category.as_deref()
     }
 
+    /// Makes the category an attribute, because there are too many.
+    pub(super) fn demote_category(&mut self) {
+        if let Some(category) = self.category.take() {
+            // A record with all the attributes that it may have goes without.
+            let _ = self.set("logboom.category".into(), category);
+        }
+    }
+
     /// Calls `push` with the record of `line`, from which this was read.
     pub(super) fn with_record(&mut self, observed: i64, line: &[u8], push: impl FnOnce(&Record<'_>)) {
         let mut attributes = recycle(std::mem::take(&mut self.views));

@@ -12,7 +12,8 @@ use crate::counters::Counters;
 use crate::intake::Chunk;
 use crate::source::Context;
 
-/// Categories that a parser remembers the keys of. A producer that makes up more makes it start afresh.
+/// Categories that a parser remembers the keys of, and that a chunk may have. A producer that makes up more makes the
+/// parser start afresh, and has the rest of the chunk put under the source's own category.
 const KEYS_MAX: usize = 1000;
 /// Attribute of a JSON line that was kept as a plain record: why.
 const PARSE_ERROR: &str = "logboom.parse_error";
@@ -81,6 +82,10 @@ impl Parser {
         let mut fields = std::mem::take(&mut self.fields).reuse();
         match fields.read(line) {
             Ok(()) => {
+                // A chunk becomes part of one block, whose header is bounded.
+                if chunk.keys() >= KEYS_MAX {
+                    fields.demote_category();
+                }
                 let key = match fields.category() {
                     Some(category) => self.key_of(category),
                     None => &self.key,

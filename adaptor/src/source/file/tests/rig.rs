@@ -213,7 +213,7 @@ fn write(intake: &Intake, durable: &Mutex<Durable>, stalled: &AtomicBool, killed
     let mut encoder = Encoder::default();
     while let Some(taken) = intake.take(Duration::from_millis(1)) {
         while stalled.load(Ordering::SeqCst) {
-            thread::sleep(Duration::from_millis(1));
+            thread::park_timeout(Duration::from_millis(1));
         }
         for block in taken.blocks {
             if !killed.load(Ordering::SeqCst) {

@@ -1,6 +1,6 @@
 //! What a gigabyte costs in CPU, beside the floor: the least that any program must do with the bare libraries.
 //!
-//! `cargo bench` (or `just bench`) prints, for each path, seconds of CPU per GB of log lines, for the floor and for
+//! `cargo bench -p logboom-bench` (or `just bench`) prints, for each path, seconds of CPU per GB of log lines, for the floor and for
 //! Logboom, measured in turn in one run, and the median of their ratios. `LOGBOOM_BENCH_MB` sets the volume (256),
 //! `LOGBOOM_BENCH_ROUNDS` the rounds (3).
 //!

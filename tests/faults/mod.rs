@@ -1,0 +1,7 @@
+//! What may die, break or fill up, and what must hold all the same.
+
+mod crash_points;
+mod full_spool;
+mod kill_rounds;
+mod outage;
+mod spools;

@@ -1,0 +1,260 @@
+//! A whole pipeline: adaptors, collectors, one table in a folder, and the ledger of its producers.
+
+use std::fs;
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::producer::{FileProducer, Pace, SocketProducer, Target};
+use super::{Node, PATIENCE, free_port, quoted, wait_until};
+use crate::oracle::{Account, Ledger, Table, Verdict, judge};
+
+/// What a pipeline is to be like.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub adaptors: usize,
+    pub collectors: usize,
+    /// Lines of the adaptors' settings under `[adaptor]`.
+    pub adaptor: &'static str,
+    /// Lines of their settings under `[adaptor.spool]`.
+    pub spool: &'static str,
+    /// Lines of the collectors' settings under `[collector]`.
+    pub collector: &'static str,
+    /// Lines of the collectors' settings under `[sink]`.
+    pub sink: &'static str,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            adaptors: 1,
+            collectors: 1,
+            adaptor: "drain_timeout = \"20s\"",
+            spool: "linger = \"20ms\"\nblock_size = \"16KiB\"\nsegment_size = \"64KiB\"",
+            collector: "flush_interval = \"200ms\"",
+            sink: "checkpoint_interval = 10",
+        }
+    }
+}
+
+/// One adaptor with its folders.
+pub struct AdaptorNode {
+    pub node: Node,
+    pub spool: PathBuf,
+    /// Files here, by names that hold `.log`, are followed.
+    pub logs: PathBuf,
+    pub socket: PathBuf,
+    pub tcp: u16,
+}
+
+impl AdaptorNode {
+    /// Where its socket producers send to: every other one has a Unix socket.
+    pub fn target(&self, index: usize) -> Target {
+        match index % 2 {
+            0 => Target::Unix(self.socket.clone()),
+            _ => Target::Tcp(self.tcp),
+        }
+    }
+
+    /// Waits until it takes records.
+    #[track_caller]
+    pub fn wait_ready(&self) {
+        wait_until("the adaptor listens", PATIENCE, || UnixStream::connect(&self.socket).is_ok());
+    }
+}
+
+/// One collector.
+pub struct CollectorNode {
+    pub node: Node,
+    pub port: u16,
+}
+
+impl CollectorNode {
+    /// Waits until it takes blocks.
+    #[track_caller]
+    pub fn wait_ready(&self) {
+        wait_until("the collector listens", PATIENCE, || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
+    }
+}
+
+/// See the module.
+pub struct Pipeline {
+    // Processes end before the folder is deleted.
+    pub adaptors: Vec<AdaptorNode>,
+    pub collectors: Vec<CollectorNode>,
+    pub ledger: Ledger,
+    pub pace: Arc<Pace>,
+    table: Table,
+    folder: TempDir,
+}
+
+impl Pipeline {
+    /// Lays out folders and settings. Nothing is started yet.
+    pub fn new(plan: Plan) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let collectors: Vec<CollectorNode> = (0..plan.collectors)
+            .map(|index| {
+                let port = free_port();
+                let settings = format!(
+                    "[collector]\nlisten = \"127.0.0.1:{port}\"\n{}\n[sink]\nurl = {}\n{}\n",
+                    plan.collector,
+                    quoted(&root.join("store")),
+                    plan.sink,
+                );
+                CollectorNode { node: node(root, "collector", &format!("collector-{index}"), &settings), port }
+            })
+            .collect();
+        let ports: Vec<u16> = collectors.iter().map(|collector| collector.port).collect();
+        let adaptors = (0..plan.adaptors).map(|index| adaptor(root, &plan, &ports, &format!("adaptor-{index}")));
+        let adaptors = adaptors.collect();
+        let table = Table::at(&root.join("store"));
+        Self { adaptors, collectors, ledger: Ledger::default(), pace: Arc::default(), table, folder }
+    }
+
+    /// Lays out and starts.
+    pub fn start(plan: Plan) -> Self {
+        let mut pipeline = Self::new(plan);
+        pipeline.start_collectors();
+        pipeline.start_adaptors();
+        pipeline
+    }
+
+    pub fn start_collectors(&mut self) {
+        self.collectors.iter_mut().for_each(|collector| collector.node.start());
+        self.collectors.iter().for_each(CollectorNode::wait_ready);
+    }
+
+    pub fn start_adaptors(&mut self) {
+        self.adaptors.iter_mut().for_each(|adaptor| adaptor.node.start());
+        self.adaptors.iter().for_each(AdaptorNode::wait_ready);
+    }
+
+    /// The folder of everything.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A socket producer on adaptor `index`, which sends `last` records in groups of up to 50.
+    pub fn socket_producer(&self, index: usize, last: u64, length: usize) -> SocketProducer {
+        let account = self.account(&format!("socket-{index}"));
+        let target = self.adaptors[index].target(index);
+        SocketProducer::start(account, target, self.pace.clone(), last, 50, length)
+    }
+
+    /// A file producer on adaptor `index`, which writes `last` records and rotates after every `rotate_after`.
+    pub fn file_producer(&self, index: usize, last: u64, rotate_after: u64, length: usize) -> FileProducer {
+        let account = self.account(&format!("file-{index}"));
+        FileProducer::start(account, &self.adaptors[index].logs, self.pace.clone(), last, rotate_after, length)
+    }
+
+    fn account(&self, producer: &str) -> Arc<Account> {
+        self.ledger.open(producer)
+    }
+
+    /// The verdict on the table as it is now.
+    pub fn judge(&mut self) -> Verdict {
+        judge(&self.ledger, &mut self.table, &[])
+    }
+
+    /// Waits until everything that was acknowledged is in the table; what is not there after `limit` is lost.
+    pub fn heal(&mut self, limit: Duration) -> Verdict {
+        let begun = Instant::now();
+        loop {
+            let verdict = self.judge();
+            if verdict.lost == 0 || begun.elapsed() > limit {
+                return verdict;
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// The end of a test whose producers have ended: waits for what was acknowledged, stops every process that runs,
+    /// and judges what it leaves: the table read afresh, and the spools.
+    #[track_caller]
+    pub fn finish(&mut self, limit: Duration) -> Verdict {
+        self.heal(limit);
+        for adaptor in &mut self.adaptors {
+            adaptor.node.signal(rustix::process::Signal::TERM);
+        }
+        for adaptor in &mut self.adaptors {
+            let status = adaptor.node.wait(limit);
+            assert!(status.success(), "{}: {status}", adaptor.node.name());
+        }
+        for collector in &mut self.collectors {
+            let status = collector.node.terminate(limit);
+            assert!(status.success(), "{}: {status}", collector.node.name());
+        }
+        let spools: Vec<PathBuf> = self.adaptors.iter().map(|adaptor| adaptor.spool.clone()).collect();
+        judge(&self.ledger, &mut Table::at(&self.folder.path().join("store")), &spools)
+    }
+
+    /// One more adaptor with the settings of `plan`, its spool a copy of that of adaptor `of`. Not started.
+    pub fn add_clone(&mut self, plan: &Plan, of: usize) -> usize {
+        let ports: Vec<u16> = self.collectors.iter().map(|collector| collector.port).collect();
+        let clone = adaptor(self.folder.path(), plan, &ports, &format!("clone-{}", self.adaptors.len()));
+        copy_folder(&self.adaptors[of].spool, &clone.spool);
+        self.adaptors.push(clone);
+        self.adaptors.len() - 1
+    }
+}
+
+fn adaptor(root: &Path, plan: &Plan, collectors: &[u16], name: &str) -> AdaptorNode {
+    let folder = root.join(name);
+    let (spool, logs, socket) = (folder.join("spool"), folder.join("logs"), folder.join("in.sock"));
+    let tcp = free_port();
+    fs::create_dir_all(&logs).unwrap();
+    let addresses: Vec<String> = collectors.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+    let settings = format!(
+        r#"
+[adaptor]
+host = "{name}"
+collectors = [{addresses}]
+{adaptor}
+[adaptor.spool]
+path = {spool}
+{spool_settings}
+[[adaptor.source]]
+type = "unix"
+path = {socket}
+format = "json"
+[[adaptor.source]]
+type = "tcp"
+listen = "127.0.0.1:{tcp}"
+format = "json"
+[[adaptor.source]]
+type = "file"
+include = [{include}]
+poll_interval = "50ms"
+"#,
+        addresses = addresses.join(", "),
+        adaptor = plan.adaptor,
+        spool = quoted(&spool),
+        spool_settings = plan.spool,
+        socket = quoted(&socket),
+        include = quoted(&logs.join("*.log*")),
+    );
+    AdaptorNode { node: node(root, "adaptor", name, &settings), spool, logs, socket, tcp }
+}
+
+fn node(root: &Path, role: &str, name: &str, settings: &str) -> Node {
+    let path = root.join(format!("{name}.toml"));
+    fs::write(&path, settings).unwrap();
+    Node::new(root, name, &[role, "--config", path.to_str().unwrap()])
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_folder(&entry.path(), &target),
+            false => drop(fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
