@@ -51,6 +51,11 @@ impl Chunk {
         self.runs.iter().map(|(_, rows)| rows.len()).sum()
     }
 
+    /// Bytes of their bodies.
+    pub fn body_bytes(&self) -> usize {
+        self.runs.iter().map(|(_, rows)| rows.body_bytes()).sum()
+    }
+
     /// Bytes that the records take in memory.
     pub fn raw_bytes(&self) -> usize {
         self.runs.iter().map(|(_, rows)| rows.raw_bytes()).sum()
@@ -261,12 +266,17 @@ impl Intake {
             blocks.push(std::mem::take(&mut state.filling));
         }
         state.urgent = false;
-        let bytes = blocks.iter().map(Pending::raw_bytes).sum();
-        let last_append = blocks.last().map_or(0, Pending::last_append);
-        Some(Taken { blocks, bytes, last_append })
+        Some(Taken {
+            #[cfg(test)]
+            bytes: blocks.iter().map(Pending::raw_bytes).sum(),
+            #[cfg(test)]
+            last_append: blocks.last().map_or(0, Pending::last_append),
+            blocks,
+        })
     }
 
-    /// What was taken is on disk: releases its receipts and its memory.
+    /// Blocks that hold `bytes` of memory are on disk, up to the chunk `last_append`: releases its receipts and the
+    /// memory.
     pub fn synced(&self, bytes: usize, last_append: u64) {
         lock(&self.0.state).buffered -= bytes;
         self.0.durable.send_modify(|durable| {
@@ -293,9 +303,11 @@ impl Intake {
 pub struct Taken {
     /// The blocks, oldest first.
     pub blocks: Vec<Pending>,
-    /// Bytes that they hold of the intake's memory.
+    /// Bytes that they hold of the intake's memory, for a test that takes the writer's place.
+    #[cfg(test)]
     pub bytes: usize,
-    /// What [`Intake::synced`] is to be told.
+    /// What [`Intake::synced`] is to be told when all are on disk.
+    #[cfg(test)]
     pub last_append: u64,
 }
 
@@ -311,6 +323,9 @@ impl State {
         self.appends
     }
 }
+
+#[cfg(test)]
+mod tests;
 
 /// No code panics while it holds the lock, so a poisoned one is still sound.
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {

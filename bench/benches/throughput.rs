@@ -87,12 +87,12 @@ fn cpu<T>(work: impl FnOnce() -> T) -> f64 {
 /// Log lines of about 150 bytes whose digits vary, so that they compress about as real ones do. Returns their count.
 fn generate(path: &Path, bytes: usize) -> u64 {
     const SHAPES: [&str; 6] = [
-        "2026-03-## 1#:##:##,### INFO [worker-#] com.example.store.BlockManager: received block blk_###### of size 67108864 from /10.20.1#.##:50010, 3 replicas in ## ms",
-        "2026-03-## 1#:##:##,### DEBUG [http-nio-8080-exec-#] com.example.web.Access: GET /api/v2/customers/####/orders?page=#&size=50 200 ##### bytes in ## ms, trace=none",
-        "2026-03-## 1#:##:##,### WARN [scheduler] com.example.jobs.Retry: job invoice-export-### failed with timeout after 3000# ms, attempt # of 5, next in 60 s",
-        "2026-03-## 1#:##:##,### INFO [kafka-consumer-#] com.example.events.Consumer: partition orders-## offset 48#### lag ## committed in # ms by group billing-service",
-        "2026-03-## 1#:##:##,### ERROR [worker-#] com.example.store.Replica: connection to datanode 10.20.1#.## lost: java.io.IOException: Connection reset by peer (code ###)",
-        "2026-03-## 1#:##:##,### INFO [main] com.example.cache.Stats: hits=#### misses=### evictions=## size=##### capacity=65536 ratio=0.9## elapsed=##ms region=users",
+        "2026-03-## 1#:##:##,### INFO [worker-#] com.example.store.BlockManager: received block blk_##############-### of size 67108864 from /10.20.1#.##:50010, 3 replicas in ## ms",
+        "2026-03-## 1#:##:##,### DEBUG [http-nio-8080-exec-#] com.example.web.Access: GET /api/v2/customers/####/orders?page=#&size=50 200 ##### bytes in ## ms, request=################",
+        "2026-03-## 1#:##:##,### WARN [scheduler] com.example.jobs.Retry: job invoice-export-########### failed with timeout after 3000# ms, attempt # of 5, next in 60 s",
+        "2026-03-## 1#:##:##,### INFO [kafka-consumer-#] com.example.events.Consumer: partition orders-## offset 48######### lag ### committed in # ms by group billing-service",
+        "2026-03-## 1#:##:##,### ERROR [worker-#] com.example.store.Replica: connection to datanode 10.20.1#.## lost: java.io.IOException: Connection reset by peer (code ###, request #########)",
+        "2026-03-## 1#:##:##,### INFO [main] com.example.cache.Stats: hits=#### misses=### evictions=## size=##### capacity=65536 ratio=0.9###### elapsed=####ms region=####",
     ];
     let mut random = StdRng::seed_from_u64(7);
     let mut out = BufWriter::with_capacity(1 << 20, File::create(path).expect("a file in a fresh folder"));

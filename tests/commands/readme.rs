@@ -1,112 +1,135 @@
 //! The README's commands, typed verbatim.
 //!
-//! Every fenced block that is marked `sh` is run by bash, in the order of the file, in one folder in which `logboom` is
-//! the command under test. A line that starts a Logboom in the foreground (`cargo run --release -- up …`, `logboom up …`)
-//! goes to the background instead and is waited for; lines that call `cargo` or `just` are left out. What a block says
-//! must end with success. Blocks of which the line before the fence is `<!-- not run -->` are passed over.
+//! The fenced blocks of a document that are marked `sh` are one bash session, in a folder of its own in which `logboom` is
+//! the command under test, on ports of its own; every command has to succeed. A block marked `text` that follows says
+//! what the block before it prints. A Logboom in the foreground (`cargo run --release -- up …`) goes to the background and
+//! is waited for. Blocks of which the line before the fence is `<!-- not run -->` are passed over.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use tempfile::TempDir;
-
-use crate::harness::{Node, PATIENCE, run};
+use crate::harness::{free_port, run};
 
 const NOT_RUN: &str = "<!-- not run -->";
+/// Printed between blocks.
+const MARKER: &str = "=== next block ===";
+/// In seconds.
+const LIMIT: &str = "60";
 
 #[test]
 fn the_commands_of_the_readme_work_as_they_stand() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let Ok(text) = fs::read_to_string(&path) else {
-        println!("there is no README.md");
-        return;
-    };
-    run_blocks(&blocks(&text));
+    let blocks = document(&Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"));
+    assert!(!blocks.is_empty(), "no command in the README is tested");
 }
 
 #[test]
 fn the_commands_of_each_document_work_as_they_stand() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-    for entry in fs::read_dir(folder).unwrap() {
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "md") {
-            println!("{}", path.display());
-            run_blocks(&blocks(&fs::read_to_string(path).unwrap()));
+            println!("{}: {} blocks", path.display(), document(&path).len());
         }
     }
 }
 
 #[test]
-fn blocks_are_taken_in_order_and_only_those_that_are_shell() {
-    let text = "a\n```sh\none\ntwo\n```\n```toml\nx\n```\n<!-- not run -->\n```sh\nthree\n```\n```sh\nfour\n```\n";
-    assert_eq!(blocks(text), ["one\ntwo\n", "four\n"]);
+fn a_block_that_fails_or_prints_something_else_is_noticed() {
+    let block = |commands: &str, prints: Option<&str>| Block {
+        commands: commands.to_owned(),
+        prints: prints.map(str::to_owned),
+    };
+    assert_eq!(session(&[block("cd /\n", None), block("pwd\n", Some("/\n"))]), Ok(()));
+    assert!(session(&[block("false\ntrue\n", None)]).is_err());
+    assert!(session(&[block("echo a\n", Some("a\n")), block("echo a\n", Some("b\n"))]).is_err());
 }
 
 #[test]
-fn a_walk_through_like_the_readmes_runs() {
-    run_blocks(&[
-        "cargo run --release -- up --listen 127.0.0.1:0\n".to_owned(),
-        "echo hello | logboom send --category demo\nsleep 3\n".to_owned(),
-        "logboom query \"SELECT body FROM logs\" | grep hello\n".to_owned(),
-    ]);
+fn blocks_are_taken_in_order_and_only_those_that_are_shell() {
+    let text = "```sh\none\ntwo\n```\nThis prints\n```text\n1\n```\n```toml\nx\n```\n\
+                <!-- not run -->\n```sh\nthree\n```\n```sh\nfour\n```\n";
+    let found: Vec<_> = blocks(text).into_iter().map(|block| (block.commands, block.prints)).collect();
+    assert_eq!(found, [("one\ntwo\n".into(), Some("1\n".into())), ("four\n".into(), None)]);
 }
 
-fn blocks(text: &str) -> Vec<String> {
-    let (mut blocks, mut open, mut before) = (Vec::new(), None, "");
-    for line in text.lines() {
-        match (&mut open, line.trim_end()) {
-            (None, "```sh") => open = Some((String::new(), before != NOT_RUN)),
-            (Some(_), "```") => blocks.extend(open.take().filter(|(_, run)| *run).map(|(block, _)| block)),
-            (Some((block, _)), line) => {
-                block.push_str(line);
-                block.push('\n');
+#[test]
+fn a_logboom_in_the_foreground_goes_to_the_background() {
+    let text = "```sh\ncargo run --release -- up\n```\n```sh\necho hello | logboom send --category demo\nsleep 3\n\
+                logboom query --quiet -o csv 'SELECT body FROM logs'\n```\n```text\nbody\nhello\n```\n";
+    assert_eq!(session(&blocks(text)), Ok(()));
+}
+
+struct Block {
+    commands: String,
+    prints: Option<String>,
+}
+
+/// Runs the blocks of a document.
+#[track_caller]
+fn document(path: &Path) -> Vec<Block> {
+    let blocks = blocks(&fs::read_to_string(path).unwrap());
+    session(&blocks).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    blocks
+}
+
+fn blocks(text: &str) -> Vec<Block> {
+    let mut blocks: Vec<Block> = Vec::new();
+    let mut lines = text.lines();
+    let mut before = "";
+    while let Some(line) = lines.next() {
+        if let Some(kind) = line.trim().strip_prefix("```") {
+            let content: String =
+                lines.by_ref().take_while(|line| line.trim() != "```").map(|line| format!("{line}\n")).collect();
+            match (kind, blocks.last_mut()) {
+                ("sh", _) if before != NOT_RUN => blocks.push(Block { commands: content, prints: None }),
+                ("text", Some(last)) if last.prints.is_none() => last.prints = Some(content),
+                _ => {}
             }
-            (None, _) => {}
         }
         before = line.trim();
     }
     blocks
 }
 
-fn run_blocks(blocks: &[String]) {
+/// Runs `blocks` in one bash.
+fn session(blocks: &[Block]) -> Result<(), String> {
     let folder = tempfile::tempdir().unwrap();
-    let mut ups = Vec::new();
+    let bin = folder.path().join("bin");
+    let home = folder.path().join("home");
+    fs::create_dir(&bin).unwrap();
+    fs::create_dir(&home).unwrap();
+    let command = env!("CARGO_BIN_EXE_logboom");
+    let up = format!("if [ \"$1\" = up ]; then shift; set -- up --listen 127.0.0.1:{} \"$@\"; fi", free_port());
+    fs::write(bin.join("logboom"), format!("#!/bin/sh\n{up}\nexec {command} \"$@\"\n")).unwrap();
+    fs::set_permissions(bin.join("logboom"), fs::Permissions::from_mode(0o755)).unwrap();
+
+    let mut script = String::from("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n");
     for block in blocks {
-        let mut script = String::from("set -euo pipefail\n");
-        for line in block.lines() {
-            match up(line) {
-                Some(arguments) => {
-                    run_script(&folder, &std::mem::take(&mut script), block);
-                    let arguments: Vec<&str> = arguments.split_whitespace().collect();
-                    let mut node = Node::new(folder.path(), &format!("up-{}", ups.len()), &arguments);
-                    node.start();
-                    node.wait_for("is up on", PATIENCE);
-                    ups.push(node);
-                }
-                None if ["cargo ", "just "].iter().any(|other| line.trim_start().starts_with(other)) => {}
-                None => script += &format!("{line}\n"),
-            }
-        }
-        run_script(&folder, &script, block);
+        block.commands.lines().for_each(|line| script += &command_line(line));
+        script += &format!("echo '{MARKER}'\n");
     }
-    for node in &mut ups {
-        assert!(node.terminate(PATIENCE).success());
-    }
-}
-
-/// The arguments of a line that runs a Logboom in the foreground, from `up` on.
-fn up(line: &str) -> Option<&str> {
-    let line = line.split(" #").next()?.trim();
-    let rest = line.strip_prefix("cargo run --release -- ").or_else(|| line.strip_prefix("logboom "))?;
-    (rest == "up" || rest.starts_with("up ")).then_some(rest)
-}
-
-fn run_script(folder: &TempDir, script: &str, block: &str) {
-    let commands = Path::new(env!("CARGO_BIN_EXE_logboom")).parent().unwrap();
-    let path = format!("{}:{}", commands.display(), std::env::var("PATH").unwrap_or_default());
-    let mut bash = Command::new("bash");
-    let output = run(bash.arg("-c").arg(script).current_dir(folder.path()).env("PATH", path), b"");
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
+    let mut bash = Command::new("timeout");
+    bash.args([LIMIT, "bash", "-c", &script]).current_dir(&home).env("PATH", path);
+    let output = run(&mut bash, b"");
     let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{}: of\n{block}\n{said}\n{errors}", output.status);
+    if !output.status.success() {
+        return Err(format!("{}\n{said}\n{errors}", output.status));
+    }
+    let marker = format!("{MARKER}\n");
+    for (block, printed) in blocks.iter().zip(said.split(&marker)) {
+        if block.prints.as_ref().is_some_and(|prints| prints != printed) {
+            return Err(format!("it prints\n{printed}\nand not what follows:\n{}", block.commands));
+        }
+    }
+    Ok(())
+}
+
+fn command_line(line: &str) -> String {
+    let line = line.replace("cargo run --release -- ", "logboom ");
+    match line.starts_with("logboom up") && !line.trim_end().ends_with('&') {
+        true => format!("{line} > .up.txt &\nuntil grep -q query .up.txt; do sleep 0.1; done\n"),
+        false => format!("{line}\n"),
+    }
 }

@@ -29,7 +29,8 @@ impl Home {
     }
 
     fn send(&self, category: &str, lines: &str) {
-        let send = run(logboom().args(["send", "--category", category]).current_dir(self.folder.path()), lines.as_bytes());
+        let send =
+            run(logboom().args(["send", "--category", category]).current_dir(self.folder.path()), lines.as_bytes());
         assert!(send.status.success(), "{send:?}");
         assert!(send.stderr.is_empty() && send.stdout.is_empty(), "{send:?}");
     }
@@ -46,7 +47,8 @@ impl Home {
 
     /// Counts by category, without the heading.
     fn counts(&self) -> Vec<String> {
-        let answer = self.query("SELECT category, count(*), count(DISTINCT body) FROM logs GROUP BY category ORDER BY category");
+        let answer =
+            self.query("SELECT category, count(*), count(DISTINCT body) FROM logs GROUP BY category ORDER BY category");
         answer.lines().skip(1).map(str::to_owned).collect()
     }
 }

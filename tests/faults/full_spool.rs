@@ -9,21 +9,35 @@ use crate::oracle::Promise;
 const RECORDS: u64 = 10_000;
 const RECORD_BYTES: usize = 1000;
 
-fn plan(when_full: &'static str) -> Plan {
-    Plan { spool: when_full, adaptor: "drain_timeout = \"20s\"", ..Plan::default() }
+macro_rules! settings {
+    ($when_full:literal) => {
+        concat!(
+            "when_full = \"",
+            $when_full,
+            "\"\nmax_size = \"2MiB\"\nblock_size = \"16KiB\"\nbuffer_size = \"64KiB\"\nsegment_size = \"64KiB\""
+        )
+    };
+}
+
+const BLOCK: &str = settings!("block");
+const DROP_NEWEST: &str = settings!("drop_newest");
+const DROP_OLDEST: &str = settings!("drop_oldest");
+
+fn plan(spool: &'static str) -> Plan {
+    Plan { spool, ..Plan::default() }
 }
 
 #[test]
 fn a_full_spool_that_blocks_refuses_and_loses_nothing() {
-    let settings = "when_full = \"block\"\nmax_size = \"2MiB\"\nblock_size = \"16KiB\"\nbuffer_size = \"64KiB\"\nsegment_size = \"64KiB\"";
-    let mut pipeline = Pipeline::new(plan(settings));
+    let mut pipeline = Pipeline::new(plan(BLOCK));
     pipeline.start_adaptors();
     let socket = pipeline.socket_producer(0, RECORDS, RECORD_BYTES);
     let file = pipeline.file_producer(0, RECORDS, 2000, RECORD_BYTES);
     pipeline.pace.allow(u64::MAX);
     let acknowledged = wait_for_standstill(&pipeline);
     assert!(!socket.is_finished(), "nothing has blocked");
-    assert!(file.is_finished(), "a file never blocks its writer");
+    wait_until("the file is written, which nothing blocks", PATIENCE, || file.is_finished());
+    assert_eq!(pipeline.ledger.accounts()["socket-0"].count(Promise::Acknowledged), acknowledged);
     assert_eq!(pipeline.ledger.count(Promise::Refused), 0);
     pipeline.start_collectors();
     wait_until("the blocked producer goes on", PATIENCE, || socket.is_finished());
@@ -36,36 +50,46 @@ fn a_full_spool_that_blocks_refuses_and_loses_nothing() {
 
 #[test]
 fn of_a_full_spool_that_drops_the_newest_exactly_the_refused_are_missing() {
-    let settings = "when_full = \"drop_newest\"\nmax_size = \"2MiB\"\nblock_size = \"16KiB\"\nbuffer_size = \"64KiB\"\nsegment_size = \"64KiB\"";
-    let mut pipeline = Pipeline::new(plan(settings));
+    let mut pipeline = Pipeline::new(plan(DROP_NEWEST));
     pipeline.start_adaptors();
-    let socket = pipeline.socket_producer(0, RECORDS, RECORD_BYTES);
-    pipeline.pace.allow(RECORDS / 2);
-    let account = socket.account.clone();
-    wait_until("half is answered", PATIENCE, || account.sent() >= RECORDS / 2 && account.count(Promise::None) == 0);
-    let refused = account.count(Promise::Refused);
-    assert!(refused > 0, "nothing was refused");
+    let first = pipeline.socket_producer(0, RECORDS / 2, RECORD_BYTES);
+    pipeline.pace.allow(u64::MAX);
+    pipeline.adaptors[0].node.wait_for("records are refused", PATIENCE);
+    // Who comes now is refused at once, and knows it.
+    let second = pipeline.other_socket_producer(0, "second", 500, RECORD_BYTES);
+    wait_until("a producer is refused", PATIENCE, || second.is_finished());
+    assert_eq!(second.account.count(Promise::Refused), 500);
+    second.join();
     // There is room again: what comes now is taken.
     pipeline.start_collectors();
-    wait_until("the backlog drains", PATIENCE, || pipeline.judge().lost == 0);
-    pipeline.pace.allow(RECORDS / 2 + 500);
-    wait_until("more is answered", PATIENCE, || account.sent() >= RECORDS / 2 + 500 && account.count(Promise::None) == 0);
-    let refused_later = account.count(Promise::Refused) - refused;
-    pipeline.pace.stop();
-    socket.join();
+    wait_until("all is answered", PATIENCE, || first.is_finished());
+    first.join();
+    pipeline.heal(PATIENCE);
+    let third = pipeline.other_socket_producer(0, "third", 500, RECORD_BYTES);
+    wait_until("a producer is taken in again", PATIENCE, || third.is_finished());
+    let refused_later = third.account.count(Promise::Refused);
+    third.join();
     let verdict = pipeline.finish(PATIENCE);
     let counted = pipeline.adaptors[0].node.counter("records_refused_full");
-    println!("{refused} refused while full, {refused_later} after; {counted} counted");
+    println!("{} refused while full, {refused_later} after; {counted} counted", verdict.refused);
     verdict.assert_clean("drop_newest");
     assert_eq!(verdict.rows, verdict.acknowledged, "what is missing was refused");
-    assert_eq!(counted, verdict.refused);
-    assert!(refused_later < 100, "{refused_later} were refused though there was room");
+    assert_eq!((counted, refused_later), (verdict.refused, 0));
+}
+
+#[test]
+#[ignore = "what is in memory when the spool fills up is answered only when there is room again"]
+fn a_full_spool_that_drops_the_newest_answers_everybody_without_a_collector() {
+    let mut pipeline = Pipeline::new(plan(DROP_NEWEST));
+    pipeline.start_adaptors();
+    let socket = pipeline.socket_producer(0, RECORDS / 2, RECORD_BYTES);
+    pipeline.pace.allow(u64::MAX);
+    wait_until("everything is answered", Duration::from_secs(10), || socket.is_finished());
 }
 
 #[test]
 fn what_a_full_spool_that_drops_the_oldest_drops_is_counted() {
-    let settings = "when_full = \"drop_oldest\"\nmax_size = \"2MiB\"\nblock_size = \"16KiB\"\nbuffer_size = \"64KiB\"\nsegment_size = \"64KiB\"";
-    let mut pipeline = Pipeline::new(plan(settings));
+    let mut pipeline = Pipeline::new(plan(DROP_OLDEST));
     pipeline.start_adaptors();
     let socket = pipeline.socket_producer(0, RECORDS, RECORD_BYTES);
     let file = pipeline.file_producer(0, RECORDS, 2000, RECORD_BYTES);
@@ -80,13 +104,12 @@ fn what_a_full_spool_that_drops_the_oldest_drops_is_counted() {
         std::mem::replace(&mut dropped, now) == now
     });
     pipeline.start_collectors();
-    let sent = 2 * RECORDS;
     let node = &mut pipeline.adaptors[0].node;
     let status = node.terminate(PATIENCE);
     assert!(status.success());
     let counted = node.counter("records_dropped_oldest");
-    assert_eq!(node.counter("records_in"), sent);
     let verdict = pipeline.judge();
+    assert_eq!(verdict.sent, 2 * RECORDS);
     println!("drop_oldest: {verdict}\n{counted} counted as dropped");
     assert_eq!([verdict.duplicate, verdict.phantom, verdict.corrupt, verdict.unreachable], [0; 4]);
     assert!(counted > 0 && verdict.rows > 0);

@@ -1,4 +1,5 @@
-//! Random processes are killed, round after round, while files rotate and sockets write.
+//! Random processes are killed, round after round, while files rotate and sockets write. Some are asked to end instead,
+//! as a rolling restart does.
 
 use std::time::{Duration, Instant};
 
@@ -6,12 +7,14 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
-use crate::harness::{PATIENCE, Pipeline, Plan, env_number};
+use crate::harness::{Node, PATIENCE, Pipeline, Plan, env_number, wait_until};
 
 const ADAPTORS: usize = 8;
 const COLLECTORS: usize = 2;
 /// Most processes that are killed in one round.
 const KILLED_MAX: usize = 3;
+/// One of so many is asked to end.
+const STOPPED_OF: u32 = 6;
 
 #[test]
 fn random_kills_lose_and_double_nothing() {
@@ -30,7 +33,8 @@ fn kill_rounds(rounds: u64, records: u64, seed: u64) {
     println!("{rounds} rounds of kills, {records} records, LOGBOOM_SEED={seed}");
     let begun = Instant::now();
     let mut random = StdRng::seed_from_u64(seed);
-    let plan = Plan { adaptors: ADAPTORS, collectors: COLLECTORS, ..Plan::default() };
+    let plan =
+        Plan { adaptors: ADAPTORS, collectors: COLLECTORS, adaptor: "drain_timeout = \"1s\"", ..Plan::default() };
     let mut pipeline = Pipeline::start(plan);
     let each = records.div_ceil(2 * ADAPTORS as u64);
     // Enough rotations to meet every kill, few enough for the folder to stay small.
@@ -38,7 +42,7 @@ fn kill_rounds(rounds: u64, records: u64, seed: u64) {
     let sockets: Vec<_> = (0..ADAPTORS).map(|index| pipeline.socket_producer(index, each, 120)).collect();
     let files: Vec<_> = (0..ADAPTORS).map(|index| pipeline.file_producer(index, each, rotate_after, 120)).collect();
 
-    let mut kills = 0;
+    let (mut kills, mut stops) = (0, 0);
     for round in 1..=rounds {
         pipeline.pace.allow((each * round).div_ceil(rounds));
         sleep(&mut random, 300);
@@ -46,8 +50,14 @@ fn kill_rounds(rounds: u64, records: u64, seed: u64) {
         let count = random.random_range(1..=KILLED_MAX);
         victims = victims.choose_multiple(&mut random, count).copied().collect();
         for victim in &victims {
-            node(&mut pipeline, *victim).kill();
-            kills += 1;
+            let node = node(&mut pipeline, *victim);
+            if random.random_ratio(1, STOPPED_OF) {
+                node.terminate(PATIENCE);
+                stops += 1;
+            } else {
+                node.kill();
+                kills += 1;
+            }
             sleep(&mut random, 50);
         }
         sleep(&mut random, 300);
@@ -56,7 +66,7 @@ fn kill_rounds(rounds: u64, records: u64, seed: u64) {
             sleep(&mut random, 50);
         }
     }
-    crate::harness::wait_until("the producers end", PATIENCE, || {
+    wait_until("the producers end", PATIENCE, || {
         sockets.iter().all(|producer| producer.is_finished()) && files.iter().all(|producer| producer.is_finished())
     });
     let connections: u64 = sockets.into_iter().map(|producer| producer.join().connections).sum();
@@ -66,14 +76,14 @@ fn kill_rounds(rounds: u64, records: u64, seed: u64) {
     let killing = begun.elapsed();
     let verdict = pipeline.finish(PATIENCE);
     println!(
-        "{kills} kills, {connections} connections, {killing:.1?} of kills, {:.1?} until all was committed",
+        "{kills} kills, {stops} stops, {connections} connections, {killing:.1?} of kills, {:.1?} until all was committed",
         begun.elapsed() - killing
     );
     verdict.assert_clean(&format!("seed {seed}"));
     assert!(verdict.acknowledged > records / 2, "too little was acknowledged to mean anything");
 }
 
-fn node(pipeline: &mut Pipeline, index: usize) -> &mut crate::harness::Node {
+fn node(pipeline: &mut Pipeline, index: usize) -> &mut Node {
     match index.checked_sub(ADAPTORS) {
         None => &mut pipeline.adaptors[index].node,
         Some(collector) => &mut pipeline.collectors[collector].node,

@@ -5,3 +5,4 @@ mod full_spool;
 mod kill_rounds;
 mod outage;
 mod spools;
+mod stall;

@@ -32,10 +32,8 @@ fn a_copied_spool_that_two_adaptors_send_is_in_the_table_once() {
     let clone = pipeline.add_clone(&plan, 0);
     pipeline.start_collectors();
     pipeline.start_adaptors();
-    // Both go on with records of their own.
-    let account = pipeline.ledger.open("after");
-    let target = pipeline.adaptors[clone].target(0);
-    let more = crate::harness::SocketProducer::start(account, target, pipeline.pace.clone(), 500, 50, 100);
+    // The copy goes on with records of its own.
+    let more = pipeline.other_socket_producer(clone, "after", 500, 100);
     wait_until("the clone takes records", PATIENCE, || more.is_finished());
     let verdict = pipeline.finish(PATIENCE);
     verdict.assert_clean("a copied spool");

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 pub use pipeline::{Pipeline, Plan};
 pub use process::{Node, logboom, run};
-pub use producer::{FileProducer, Pace, SocketFigures, SocketProducer, Target};
 
 /// How long anything may take that should take a moment, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -141,9 +141,13 @@ impl Pipeline {
 
     /// A socket producer on adaptor `index`, which sends `last` records in groups of up to 50.
     pub fn socket_producer(&self, index: usize, last: u64, length: usize) -> SocketProducer {
-        let account = self.account(&format!("socket-{index}"));
+        self.other_socket_producer(index, &format!("socket-{index}"), last, length)
+    }
+
+    /// The same under another name.
+    pub fn other_socket_producer(&self, index: usize, name: &str, last: u64, length: usize) -> SocketProducer {
         let target = self.adaptors[index].target(index);
-        SocketProducer::start(account, target, self.pace.clone(), last, 50, length)
+        SocketProducer::start(self.account(name), target, self.pace.clone(), last, 50, length)
     }
 
     /// A file producer on adaptor `index`, which writes `last` records and rotates after every `rotate_after`.
@@ -200,6 +204,12 @@ impl Pipeline {
         copy_folder(&self.adaptors[of].spool, &clone.spool);
         self.adaptors.push(clone);
         self.adaptors.len() - 1
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        self.pace.end();
     }
 }
 

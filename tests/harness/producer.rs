@@ -25,7 +25,8 @@ const LOOK: Duration = Duration::from_millis(5);
 #[derive(Debug, Default)]
 pub struct Pace {
     allowed: AtomicU64,
-    stop: AtomicBool,
+    /// The test is over, one way or another: nobody is left behind waiting.
+    over: AtomicBool,
 }
 
 impl Pace {
@@ -34,17 +35,17 @@ impl Pace {
         self.allowed.fetch_max(n, Ordering::SeqCst);
     }
 
-    /// Nobody waits for anything any more.
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::SeqCst);
+    /// All producers end, whatever they wait for.
+    pub fn end(&self) {
+        self.over.store(true, Ordering::SeqCst);
     }
 
     fn allowed(&self) -> u64 {
         self.allowed.load(Ordering::SeqCst)
     }
 
-    fn stopped(&self) -> bool {
-        self.stop.load(Ordering::SeqCst)
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::SeqCst)
     }
 }
 
@@ -130,7 +131,7 @@ struct Group {
 
 impl SocketSending {
     fn run(mut self) -> SocketFigures {
-        while self.account.sent() < self.last && !self.pace.stopped() {
+        while self.account.sent() < self.last && !self.pace.is_over() {
             if let Ok((read, write)) = self.target.connect() {
                 self.figures.connections += 1;
                 // However it ends: what was not answered stays unknown.
@@ -164,7 +165,7 @@ impl SocketSending {
                 writeln!(lines, "{{\"$ack\":{}}}", sent + count)?;
                 out.write_all(&lines)?;
             } else if waiting.is_empty() {
-                if sent >= self.last || self.pace.stopped() {
+                if sent >= self.last || self.pace.is_over() {
                     return Ok(());
                 }
                 std::thread::sleep(LOOK);
@@ -177,7 +178,7 @@ impl SocketSending {
                         answer.clear();
                     }
                     Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                        if self.pace.stopped() {
+                        if self.pace.is_over() {
                             return Ok(());
                         }
                     }
@@ -239,7 +240,7 @@ impl FileProducer {
 fn write_file(account: &Account, path: &Path, pace: &Pace, last: u64, rotate_after: u64, length: usize) -> Duration {
     let create = || File::options().create(true).append(true).open(path).unwrap();
     let (mut file, mut rotations, mut slowest) = (create(), 0, Duration::ZERO);
-    while account.sent() < last && !pace.stopped() {
+    while account.sent() < last && !pace.is_over() {
         if account.sent() >= pace.allowed() {
             std::thread::sleep(LOOK);
             continue;

@@ -20,5 +20,5 @@ mod verdict;
 
 pub use ledger::{Account, Ledger, Promise};
 pub use record::Record;
-pub use table::{Row, Table};
+pub use table::Table;
 pub use verdict::{Verdict, judge};

@@ -19,7 +19,9 @@ impl Record {
         let seed = u64::from(crc32c::crc32c(producer.as_bytes())) << 32 | (n & 0xffff_ffff);
         let mut bytes = vec![0; length / 2];
         StdRng::seed_from_u64(seed).fill_bytes(&mut bytes);
-        let filler = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digits = b"0123456789abcdef";
+        let filler = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|half| char::from(digits[half as usize]));
+        let filler = filler.collect();
         Self { producer: producer.to_owned(), n, filler }
     }
 

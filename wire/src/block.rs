@@ -266,7 +266,8 @@ impl Block {
         let before: usize = self.header.runs[..index].iter().map(|run| run.compressed_bytes as usize).sum();
         let run = &self.header.runs[index];
         let compressed = &self.payload[before..before + run.compressed_bytes as usize];
-        let raw = zstd::bulk::decompress(compressed, run.raw_bytes as usize).map_err(|error| failed(error.to_string()))?;
+        let raw =
+            zstd::bulk::decompress(compressed, run.raw_bytes as usize).map_err(|error| failed(error.to_string()))?;
         if raw.len() != run.raw_bytes as usize {
             return Err(failed(format!("{} bytes where {} were announced", raw.len(), run.raw_bytes)));
         }

@@ -41,7 +41,8 @@ pub fn decode(raw: Vec<u8>, rows: usize) -> Result<RecordBatch, String> {
 /// Refuses what is not a schema of our columns and one plain record batch.
 fn check(raw: &[u8], rows: usize) -> Result<(), String> {
     let (message, rest) = next_message(raw)?;
-    let schema = message.header_as_schema().filter(|_| message.bodyLength() == 0).ok_or("it does not begin with a schema")?;
+    let schema =
+        message.header_as_schema().filter(|_| message.bodyLength() == 0).ok_or("it does not begin with a schema")?;
     if schema.fields().is_none() {
         return Err("its schema has no fields".into());
     }

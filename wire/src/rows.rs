@@ -167,6 +167,11 @@ impl Rows {
         self.observed.is_empty()
     }
 
+    /// Bytes of the bodies.
+    pub fn body_bytes(&self) -> usize {
+        self.body.bytes.len()
+    }
+
     /// Bytes that the columns hold, uncompressed.
     pub fn raw_bytes(&self) -> usize {
         let plain = self.body.bytes.len() + self.len() * 12;

@@ -22,7 +22,7 @@ use tokio_util::codec::{FramedRead, FramedWrite};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use crate::spool::{Reader, Spool, StreamStatus};
+use crate::spool::{Reader, Spool, SpoolError, StreamStatus};
 use protocol::{Effect, Ended, Protocol};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -61,7 +61,7 @@ enum ConnectionError {
     #[error("cannot connect: no answer within {} s", CONNECT_TIMEOUT.as_secs())]
     ConnectTimeout,
     #[error("{0}")]
-    Spool(#[from] crate::spool::SpoolError),
+    Spool(#[from] SpoolError),
 }
 
 /// Sends until `stop`. Once `drain` is cancelled, asks the collector for an early commit and returns as soon as
@@ -192,7 +192,7 @@ impl Sender {
                     Effect::Send(message) => send(outgoing, message).await?,
                     Effect::Trim(stream, mark) => {
                         debug!(%stream, mark, "committed");
-                        self.trim(stream, mark).await;
+                        self.trim(stream, mark).await?;
                     }
                     Effect::Welcomed => {
                         info!(collector = %name, "connected");
@@ -209,14 +209,17 @@ impl Sender {
         }
     }
 
-    async fn trim(&self, stream: StreamId, mark: u64) {
+    async fn trim(&self, stream: StreamId, mark: u64) -> Result<(), ConnectionError> {
         let spool = self.spool.clone();
         let trimmed = tokio::task::spawn_blocking(move || spool.trim(stream, mark)).await;
         match trimmed {
             Ok(Ok(())) => {}
+            // A collector that says such things is not to be trusted with the rest either.
+            Ok(Err(error @ SpoolError::Ahead { .. })) => return Err(error.into()),
             Ok(Err(error)) => error!(%error, "cannot delete what is committed; trying again with the next mark"),
             Err(error) => error!(%error, "cannot delete what is committed"),
         }
+        Ok(())
     }
 
     /// Announces streams and sends what may be sent, a bounded amount; whether there is more.

@@ -221,4 +221,79 @@ mod tests {
         let effects = welcomed(now).heard(now, ToAdaptor::Opened { stream: StreamId::random(), mark: 9 });
         assert!(matches!(effects[..], [Effect::Close(Ended::Protocol(_))]));
     }
+
+    #[test]
+    fn a_mark_moved_by_others_is_taken_over_and_never_goes_back() {
+        let now = Instant::now();
+        let mut protocol = welcomed(now);
+        let stream = StreamId::random();
+        protocol.open(now, stream, 1);
+        protocol.heard(now, ToAdaptor::Credit { bytes: 1000 });
+        // Before the stream is opened here, its marks are nobody's business.
+        assert_eq!(protocol.heard(now, ToAdaptor::Committed { stream, mark: 9 }), []);
+        assert_eq!(protocol.next_after(stream), None);
+        protocol.heard(now, ToAdaptor::Opened { stream, mark: 2 });
+        protocol.sent(now, stream, 3, 10);
+        // An earlier connection had sent up to 7.
+        assert_eq!(protocol.heard(now, ToAdaptor::Committed { stream, mark: 7 }), [Effect::Trim(stream, 7)]);
+        assert_eq!(protocol.next_after(stream), Some(7));
+        assert_eq!(protocol.heard(now, ToAdaptor::Committed { stream, mark: 4 }), [Effect::Trim(stream, 4)]);
+        assert_eq!(protocol.next_after(stream), Some(7));
+        let other = StreamId::random();
+        assert_eq!(protocol.heard(now, ToAdaptor::Committed { stream: other, mark: 4 }), []);
+    }
+
+    #[test]
+    fn a_stream_is_announced_once_and_only_after_the_welcome() {
+        let now = Instant::now();
+        let stream = StreamId::random();
+        let (mut protocol, hello) = Protocol::new(now, "secret", "host");
+        assert!(matches!(hello, ToCollector::Hello { token, .. } if token == "secret"));
+        assert_eq!(protocol.open(now, stream, 1), None);
+        let mut protocol = welcomed(now);
+        assert_eq!(protocol.open(now, stream, 3), Some(ToCollector::Open { stream, first: 3 }));
+        assert_eq!(protocol.open(now, stream, 3), None);
+        assert_eq!(protocol.heard(now, ToAdaptor::Opened { stream, mark: 1 }), [Effect::Trim(stream, 1)]);
+        let again = protocol.heard(now, ToAdaptor::Opened { stream, mark: 1 });
+        assert!(matches!(again[..], [Effect::Close(Ended::Protocol(_))]));
+    }
+
+    #[test]
+    fn whoever_speaks_before_the_welcome_or_another_version_is_left() {
+        let now = Instant::now();
+        for message in [ToAdaptor::Ping, ToAdaptor::Credit { bytes: 1 }, ToAdaptor::Draining] {
+            let (mut protocol, _) = Protocol::new(now, "", "host");
+            assert!(matches!(protocol.heard(now, message)[..], [Effect::Close(Ended::Protocol(_))]));
+        }
+        let (mut protocol, _) = Protocol::new(now, "", "host");
+        let other = ToAdaptor::Welcome { version: PROTOCOL_VERSION + 1, server_time_ms: 0 };
+        assert!(matches!(protocol.heard(now, other)[..], [Effect::Close(Ended::Protocol(_))]));
+        assert_eq!(protocol.tick(now + PING_AFTER), None, "nothing is said before the welcome");
+        assert_eq!(protocol.tick(now + SILENCE_MAX), Some(Effect::Close(Ended::Silent)));
+    }
+
+    #[test]
+    fn a_refusal_is_shown_without_control_characters_and_waited_for_a_minute_at_most() {
+        let (mut protocol, _) = Protocol::new(Instant::now(), "", "host");
+        let message = format!("no\n\x1b[31m{}", "x".repeat(1000));
+        let refused = ToAdaptor::Refused { code: Refusal::Busy, message, retry_after_ms: u64::MAX };
+        match &protocol.heard(Instant::now(), refused)[..] {
+            [Effect::Close(Ended::Refused { code: Refusal::Busy, message, retry_after })] => {
+                assert!(message.starts_with("no[31mx") && message.len() == 500);
+                assert_eq!(*retry_after, Duration::from_secs(60));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn credit_adds_up_without_overflow() {
+        let now = Instant::now();
+        let mut protocol = welcomed(now);
+        for _ in 0..100 {
+            protocol.heard(now, ToAdaptor::Credit { bytes: u64::MAX });
+        }
+        assert!(protocol.credit() > 1 << 40);
+        assert_eq!(protocol.heard(now, ToAdaptor::Draining), [Effect::Close(Ended::Draining)]);
+    }
 }

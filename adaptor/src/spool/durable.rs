@@ -76,14 +76,15 @@ fn sync_parent(path: &Path) -> io::Result<()> {
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// Syncs that fail on demand, in this thread only.
+/// Syncs that fail or wait on demand, in this thread only.
 #[cfg(test)]
 pub mod faults {
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
     use std::io;
 
     thread_local! {
         static SYNCS_LEFT: Cell<Option<u32>> = const { Cell::new(None) };
+        static BEFORE_SYNC: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
     }
 
     /// Lets `sound` more syncs of this thread succeed, and the one after them fail.
@@ -91,7 +92,15 @@ pub mod faults {
         SYNCS_LEFT.set(Some(sound));
     }
 
+    /// Runs `hook` before the next sync of this thread.
+    pub fn run_before_sync(hook: impl FnOnce() + 'static) {
+        BEFORE_SYNC.set(Some(Box::new(hook)));
+    }
+
     pub(super) fn before_sync() -> io::Result<()> {
+        if let Some(hook) = BEFORE_SYNC.take() {
+            hook();
+        }
         match SYNCS_LEFT.get() {
             Some(0) => {
                 SYNCS_LEFT.set(None);

@@ -9,9 +9,12 @@
 
 pub mod durable;
 pub mod positions;
+mod quarantine;
 mod reader;
 mod recovery;
 pub mod segment;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -24,10 +27,11 @@ use std::time::Duration;
 use logboom_config::Spool as Settings;
 use logboom_wire::StreamId;
 use tokio::sync::watch;
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::counters::Counters;
 use positions::Positions;
+use segment::Frame;
 
 pub use reader::Reader;
 pub use writer::Writer;
@@ -52,6 +56,16 @@ pub enum SpoolError {
     /// Another process uses it.
     #[error("spool {}: another adaptor uses it; stop that one or set another `adaptor.spool.path`", .0.display())]
     InUse(PathBuf),
+    /// A collector says that blocks are committed which were never written.
+    #[error("stream {stream}: the collector has committed block {mark}, but only {last} were written")]
+    Ahead {
+        /// The stream.
+        stream: StreamId,
+        /// The highest block that is said to be committed.
+        mark: u64,
+        /// The last block.
+        last: u64,
+    },
 }
 
 impl SpoolError {
@@ -70,9 +84,20 @@ struct Segment {
     /// Number of its last block; less than `first` while it has none.
     last: u64,
     records: u64,
+    /// Sequence number after its last record, as far as known.
+    end_record: u64,
     /// Synced length: readers stop here.
     bytes: u64,
+    /// Offset up to which damage was counted and set aside: readers come by again.
+    set_aside: u64,
     positions: Positions,
+}
+
+impl Segment {
+    /// Whether it holds no block that will ever be committed.
+    fn is_hollow(&self) -> bool {
+        self.last < self.first
+    }
 }
 
 /// One stream.
@@ -82,6 +107,10 @@ struct Stream {
     opened_ms: u64,
     /// Highest number that is committed, as far as this process has heard.
     mark: u64,
+    /// Number of the last block that this process wrote.
+    published: u64,
+    /// Sequence number of the record up to which losses are counted: readers come by again.
+    accounted: u64,
     /// Nothing is ever written to it again.
     sealed: bool,
     /// Its last segment is open for writing.
@@ -90,8 +119,16 @@ struct Stream {
 }
 
 impl Stream {
+    /// Number of the last block; 0 for none.
     fn last(&self) -> u64 {
-        self.segments.back().map_or(0, |segment| segment.last)
+        self.segments.iter().rfind(|segment| !segment.is_hollow()).map_or(0, |segment| segment.last)
+    }
+
+    /// Notes that the records from sequence number `from` up to `to` are lost; how many of them were not known to be.
+    fn lose(&mut self, from: u64, to: u64) -> u64 {
+        let lost = to.saturating_sub(from.max(self.accounted));
+        self.accounted = self.accounted.max(to);
+        lost
     }
 }
 
@@ -191,12 +228,16 @@ impl Spool {
     /// The collector has committed `stream` up to `mark`: deletes what is no longer needed. A mark never goes back.
     ///
     /// # Errors
-    /// [`SpoolError`] when a file cannot be deleted; it is tried again with the next mark.
+    /// [`SpoolError::Ahead`] when that block is yet to be written: believing it would delete the block unsent;
+    /// [`SpoolError::Io`] when a file cannot be deleted, which is tried again with the next mark.
     pub fn trim(&self, id: StreamId, mark: u64) -> Result<(), SpoolError> {
         let mut index = self.lock();
         let Some((&generation, stream)) = index.streams.iter_mut().find(|(_, stream)| stream.id == id) else {
             return Ok(());
         };
+        if !stream.sealed && mark > stream.published {
+            return Err(SpoolError::Ahead { stream: id, mark, last: stream.published });
+        }
         stream.mark = stream.mark.max(mark);
         self.delete_committed(&mut index, generation)
     }
@@ -206,15 +247,18 @@ impl Spool {
         let mut passed = 0;
         let Some(stream) = index.streams.get(&generation) else { return Ok(()) };
         let deletable = stream.segments.len() - usize::from(stream.writing);
-        while passed < deletable && stream.segments[passed].last <= stream.mark {
+        let done = |segment: &Segment| segment.last <= stream.mark || segment.is_hollow();
+        while passed < deletable && done(&stream.segments[passed]) {
             passed += 1;
         }
         self.delete_front(index, generation, passed)?;
         let stream = index.streams.get(&generation).expect("it is here");
         if stream.sealed && stream.segments.is_empty() {
             let folder = self.path.join(stream.id.to_string());
-            durable::delete_dir(&folder).map_err(SpoolError::io(&folder, "delete the folder"))?;
             index.streams.remove(&generation);
+            if let Err(error) = durable::delete_dir(&folder) {
+                warn!(path = %folder.display(), %error, "cannot delete the folder of a stream that is done with");
+            }
         }
         Ok(())
     }
@@ -225,19 +269,18 @@ impl Spool {
         if count == 0 {
             return Ok(());
         }
-        let oldest = index.streams.keys().next() == Some(&generation);
         let mut folded = index.folded.clone();
-        let stream = index.streams.get_mut(&generation).expect("the caller found it");
-        for segment in stream.segments.iter().take(count) {
+        for segment in index.streams[&generation].segments.iter().take(count) {
             folded.merge(&segment.positions);
         }
-        if oldest {
-            folded.forget_ended();
-        }
+        // What is about to be deleted counts as held: a crash in between leaves it.
+        let held = index.streams.values().flat_map(|stream| &stream.segments);
+        folded.forget_ended(|key, place| held.clone().any(|segment| segment.positions.has_older(key, place)));
         if folded != index.folded {
             self.store_positions(&folded)?;
             index.folded = folded;
         }
+        let stream = index.streams.get_mut(&generation).expect("the caller found it");
         for _ in 0..count {
             let segment = stream.segments.front().expect("counted");
             durable::delete(&segment.path).map_err(SpoolError::io(&segment.path, "delete the segment"))?;
@@ -261,8 +304,8 @@ impl Spool {
         stored.map_err(SpoolError::io(&path, "write the positions"))
     }
 
-    /// Seals `generation` as if its process had ended, and drops the oldest segment of the spool. Returns the count of
-    /// records dropped that were not known to be committed; `None` when there is nothing to drop.
+    /// Drops the oldest segment of the spool that is not being written. Returns the count of records dropped that were
+    /// not known to be committed; `None` when there is nothing to drop.
     fn drop_oldest(&self) -> Result<Option<u64>, SpoolError> {
         let mut index = self.lock();
         let droppable = |stream: &Stream| stream.segments.len() > usize::from(stream.writing);
@@ -270,35 +313,73 @@ impl Spool {
             return Ok(None);
         };
         let segment = &stream.segments[0];
-        let (last, records) = (segment.last, segment.records);
-        let dropped = if last > stream.mark { records } else { 0 };
+        let (from, end) = (first_record_after(segment, stream.mark), segment.end_record);
         self.delete_front(&mut index, generation, 1)?;
-        self.delete_committed(&mut index, generation)?;
+        let stream = index.streams.get_mut(&generation).expect("found above");
+        let dropped = stream.lose(from, end);
         self.counters.records_dropped_oldest.add(dropped);
+        self.delete_committed(&mut index, generation)?;
         Ok(Some(dropped))
     }
 
-    /// A reader went through all of the segment at `path` and found nothing sound after block `last`: what is damaged
-    /// at its end will never be committed and must not hold the segment.
-    fn settle(&self, generation: u64, path: &Path, last: u64) -> Result<(), SpoolError> {
+    /// A reader went through the segment at `path` up to `limit` and found nothing sound after block `last`: what is
+    /// damaged at its end will never be committed and must not hold the segment. `next_record` is the sequence number
+    /// after the last record that it knows of.
+    fn settle(
+        &self,
+        generation: u64,
+        path: &Path,
+        limit: u64,
+        last: u64,
+        next_record: Option<u64>,
+    ) -> Result<(), SpoolError> {
         let mut index = self.lock();
         let Some(stream) = index.streams.get_mut(&generation) else { return Ok(()) };
-        if let Some(segment) = stream.segments.iter_mut().find(|segment| segment.path == path) {
-            segment.last = segment.last.min(last.max(segment.first - 1));
+        let found = stream.segments.iter_mut().find(|segment| segment.path == path);
+        // If it has grown meanwhile, the end is elsewhere.
+        if let Some(segment) = found.filter(|segment| segment.bytes == limit && segment.last > last) {
+            segment.last = last.max(segment.first - 1);
+            let end = segment.end_record;
+            let lost = next_record.map_or(0, |from| stream.lose(from, end));
+            self.counters.records_quarantined.add(lost);
         }
         self.delete_committed(&mut index, generation)
     }
 
-    /// The segment at `path` is gone, and not by our doing.
-    fn forget_missing(&self, generation: u64, path: &Path) {
+    /// A reader found the records from sequence number `from` up to `to` missing or damaged.
+    fn count_lost(&self, generation: u64, from: u64, to: u64) {
         let mut index = self.lock();
         let Some(stream) = index.streams.get_mut(&generation) else { return };
-        let Some(at) = stream.segments.iter().position(|segment| segment.path == path) else { return };
+        self.counters.records_quarantined.add(stream.lose(from, to));
+    }
+
+    /// A reader found damage up to `end` in the segment at `path`; whether it was not known.
+    fn is_news(&self, generation: u64, path: &Path, end: u64) -> bool {
+        let mut index = self.lock();
+        let Some(stream) = index.streams.get_mut(&generation) else { return false };
+        let Some(segment) = stream.segments.iter_mut().find(|segment| segment.path == path) else { return false };
+        let news = end > segment.set_aside;
+        segment.set_aside = segment.set_aside.max(end);
+        news
+    }
+
+    /// The segment at `path` is gone, and not by our doing. `next_record` is the sequence number after the last record
+    /// that the reader knows of.
+    fn forget_missing(&self, generation: u64, path: &Path, next_record: Option<u64>) -> Result<(), SpoolError> {
+        let mut index = self.lock();
+        let Some(stream) = index.streams.get_mut(&generation) else { return Ok(()) };
+        let Some(at) = stream.segments.iter().position(|segment| segment.path == path) else { return Ok(()) };
+        stream.writing &= at + 1 < stream.segments.len();
         let segment = stream.segments.remove(at).expect("found above");
-        error!(path = %path.display(), records = segment.records, "a segment is missing from the spool");
-        self.counters.records_quarantined.add(segment.records);
+        if segment.last > stream.mark {
+            let lost = stream.lose(next_record.unwrap_or(segment.end_record - segment.records), segment.end_record);
+            error!(path = %path.display(), lost, "a segment is missing from the spool");
+            self.counters.records_quarantined.add(lost);
+        }
         index.bytes -= segment.bytes;
         index.folded.merge(&segment.positions);
+        self.freed.notify_all();
+        self.delete_committed(&mut index, generation)
     }
 
     /// Waits until bytes were freed, or `timeout`.
@@ -314,6 +395,26 @@ impl Spool {
     /// No code panics while it holds the lock, so a poisoned one is still sound.
     fn lock(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sequence number of the first record of `segment` in a block after `mark`, as far as its headers tell.
+fn first_record_after(segment: &Segment, mark: u64) -> u64 {
+    let at_most = segment.end_record - segment.records;
+    let Ok(file) = fs::File::open(&segment.path) else { return at_most };
+    let (mut offset, mut passed) = (segment::HEADER_BYTES as u64, None);
+    loop {
+        match segment::read_header(&file, offset, segment.bytes) {
+            Ok(Frame::Sound { content: header, .. }) if header.number > mark => {
+                return passed.unwrap_or(header.first_record);
+            }
+            Ok(Frame::Sound { content: header, end }) => {
+                passed = Some(header.first_record + header.records());
+                offset = end;
+            }
+            Ok(Frame::Damaged { end, .. }) => offset = end,
+            Ok(Frame::End) | Err(_) => return passed.unwrap_or(at_most),
+        }
     }
 }
 

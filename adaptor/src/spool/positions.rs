@@ -42,7 +42,8 @@ impl Positions {
         }
         let entries: BTreeMap<String, (u64, u64, String)> =
             serde_json::from_str(json).map_err(|error| error.to_string())?;
-        let entries = entries.into_iter().map(|(key, (generation, number, value))| (key, ((generation, number), value)));
+        let entries =
+            entries.into_iter().map(|(key, (generation, number, value))| (key, ((generation, number), value)));
         Ok(Self(entries.collect()))
     }
 
@@ -95,6 +96,7 @@ impl Positions {
     }
 
     /// Whether there is none.
+    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

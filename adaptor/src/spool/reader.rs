@@ -3,17 +3,16 @@
 //! Owns what happens to damage: the bytes go to `quarantine/`, what was lost is counted from the numbers around it, and
 //! reading goes on at the next frame that is sound.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use logboom_wire::{Block, Header, StreamId};
-use tracing::{error, info};
+use tracing::error;
 
 use super::segment::{self, Frame};
-use super::{Spool, SpoolError, durable};
+use super::{Spool, SpoolError, quarantine};
 
 /// A place in a stream. Blocking: call it where waiting for a disk is allowed.
 pub struct Reader {
@@ -30,11 +29,8 @@ pub struct Reader {
 /// The segment that holds the next block.
 struct Current {
     path: PathBuf,
-    first: u64,
     /// Its synced length.
     limit: u64,
-    /// Whether it may end in a frame that was never synced.
-    may_be_torn: bool,
 }
 
 struct Open {
@@ -48,11 +44,6 @@ impl Reader {
     pub fn new(spool: Arc<Spool>, generation: u64, stream: StreamId, after: u64) -> Self {
         let next_record = (after == 0).then_some(0);
         Self { spool, generation, stream, last: after, next_record, open: None }
-    }
-
-    /// The stream that is read.
-    pub fn stream(&self) -> StreamId {
-        self.stream
     }
 
     /// The next synced blocks: at least one if there is one, then more up to about `bytes_max` bytes.
@@ -72,52 +63,40 @@ impl Reader {
 
     fn next(&mut self) -> Result<Option<Block>, SpoolError> {
         loop {
-            let Some(current) = self.current_segment() else { return Ok(None) };
-            let path = current.path;
+            let Some(Current { path, limit }) = self.current_segment() else { return Ok(None) };
             if self.open.as_ref().is_none_or(|open| open.path != path) {
                 let file = match File::open(&path) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        self.spool.forget_missing(self.generation, &path);
+                        self.spool.forget_missing(self.generation, &path, self.next_record)?;
                         continue;
                     }
                     other => other.map_err(SpoolError::io(&path, "open the segment"))?,
                 };
-                if current.first > self.last + 1 {
-                    // The blocks between were dropped on purpose, and counted when they were.
-                    self.next_record = None;
-                }
                 self.open = Some(Open { path: path.clone(), file, offset: segment::HEADER_BYTES as u64 });
             }
             let open = self.open.as_mut().expect("opened above");
             let from = open.offset;
-            match segment::read_block(&open.file, from, current.limit).map_err(SpoolError::io(&path, "read it"))? {
+            let frame = segment::read_block(&open.file, from, limit).map_err(SpoolError::io(&path, "read it"))?;
+            match frame {
                 Frame::Sound { content: block, end } => {
                     open.offset = end;
                     if block.header().stream != self.stream {
-                        self.set_aside(&path, from, end, "a block of another stream");
+                        self.set_aside(from, end, "a block of another stream");
                     } else if self.pass(block.header()) {
                         return Ok(Some(block));
                     }
                 }
                 Frame::Damaged { end, header, error } => {
                     open.offset = end;
-                    if header.is_none() && end == current.limit && current.may_be_torn {
-                        self.spool.counters.frames_torn.add(1);
-                        info!(path = %path.display(), offset = from, bytes = end - from,
-                            "the last frame was never synced, so never acknowledged; passed over");
-                    } else {
-                        self.set_aside(&path, from, end, &error.to_string());
-                    }
-                    if let Some(header) = header
-                        && self.pass_lost(&header)
-                    {
-                        self.spool.counters.records_quarantined.add(header.records());
-                    }
-                    if end >= current.limit {
-                        self.spool.settle(self.generation, &path, self.last)?;
+                    self.set_aside(from, end, &error.to_string());
+                    if let Some(header) = header.filter(|header| header.stream == self.stream) {
+                        self.pass_lost(&header);
                     }
                 }
                 Frame::End => return Ok(None),
+            }
+            if self.open.as_ref().is_some_and(|open| open.offset >= limit) {
+                self.spool.settle(self.generation, &path, limit, self.last, self.next_record)?;
             }
         }
     }
@@ -130,19 +109,22 @@ impl Reader {
         }
         let new = header.number > self.last;
         if let Some(expected) = self.next_record.filter(|_| new) {
-            self.spool.counters.records_quarantined.add(header.first_record.saturating_sub(expected));
+            self.spool.count_lost(self.generation, expected, header.first_record);
         }
         self.last = header.number;
         self.next_record = Some(header.first_record + header.records());
         new
     }
 
-    /// Notes that a block is lost whose header is sound. It counts as read: nothing more will come of it.
-    fn pass_lost(&mut self, header: &Header) -> bool {
-        let last = self.last;
-        let new = self.pass(header);
-        self.last = last;
-        new
+    /// Notes that a block is lost whose header is sound, and what is missing before it.
+    fn pass_lost(&mut self, header: &Header) {
+        let end = header.first_record + header.records();
+        if header.number > self.last {
+            self.spool.count_lost(self.generation, self.next_record.unwrap_or(header.first_record), end);
+        }
+        if header.number >= self.last {
+            self.next_record = Some(end);
+        }
     }
 
     fn current_segment(&self) -> Option<Current> {
@@ -151,30 +133,20 @@ impl Reader {
         let at_end = |segment: &super::Segment| {
             self.open.as_ref().is_some_and(|open| open.path == segment.path && open.offset >= segment.bytes)
         };
-        let at = stream.segments.iter().position(|segment| segment.last > self.last && !at_end(segment))?;
-        let segment = &stream.segments[at];
-        Some(Current {
-            path: segment.path.clone(),
-            first: segment.first,
-            limit: segment.bytes,
-            may_be_torn: stream.sealed && at + 1 == stream.segments.len(),
-        })
+        let segment = stream.segments.iter().find(|segment| segment.last > self.last && !at_end(segment))?;
+        Some(Current { path: segment.path.clone(), limit: segment.bytes })
     }
 
-    fn set_aside(&self, path: &Path, from: u64, end: u64, reason: &str) {
+    /// Copies what lies in the open segment from `from` to `end` into the quarantine, unless another reader has.
+    fn set_aside(&self, from: u64, end: u64, reason: &str) {
+        let Open { path, file, .. } = self.open.as_ref().expect("it was just read");
+        if !self.spool.is_news(self.generation, path, end) {
+            return;
+        }
         self.spool.counters.frames_quarantined.add(1);
-        let folder = self.spool.path.join("quarantine");
-        let copy = || -> io::Result<PathBuf> {
-            durable::create_dir(&folder)?;
-            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-            let name = folder.join(format!("{}-{stem}-{from}.bad", self.stream));
-            let mut bytes = vec![0; (end - from) as usize];
-            File::open(path)?.read_exact_at(&mut bytes, from)?;
-            fs::write(&name, bytes)?;
-            Ok(name)
-        };
+        let copied = quarantine::copy(&self.spool.path, self.stream, path, file, from, end);
         let (path, bytes) = (path.display(), end - from);
-        match copy() {
+        match copied {
             Ok(name) => {
                 error!(%path, offset = from, bytes, reason, quarantine = %name.display(), "damaged bytes set aside");
             }

@@ -10,12 +10,12 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use logboom_wire::{Header, StreamId};
+use logboom_wire::{BlockError, Header, StreamId};
 use tracing::{error, info, warn};
 
 use super::positions::Positions;
 use super::segment::{self, Frame, SegmentHeader};
-use super::{Index, Recovered, Segment, SpoolError, Stream, durable};
+use super::{Index, Recovered, Segment, SpoolError, Stream, durable, quarantine};
 use crate::counters::Counters;
 
 /// Reads the spool at `path`.
@@ -24,7 +24,7 @@ pub fn recover(path: &Path, counters: &Counters) -> Result<(Index, Recovered), S
     let loaded = Positions::load(&positions_path).map_err(SpoolError::io(&positions_path, "read it"))?;
     let folded = loaded.unwrap_or_else(|reason| {
         error!(path = %positions_path.display(), reason, "positions are damaged; files may be read again from their beginning");
-        let _ = quarantine_file(path, &positions_path);
+        let _ = quarantine::take(path, &positions_path);
         counters.frames_quarantined.add(1);
         Positions::default()
     });
@@ -80,26 +80,71 @@ fn recover_stream(
             _ => {
                 error!(path = %path.display(), "a segment whose header is damaged; set aside");
                 counters.frames_quarantined.add(1);
-                quarantine_file(root, path).map_err(SpoolError::io(path, "set it aside"))?;
+                quarantine::take(root, path).map_err(SpoolError::io(path, "set it aside"))?;
                 continue;
             }
         };
         let entry = stream.get_or_insert_with(|| {
-            let stream =
-                Stream { id, opened_ms: header.opened_ms, mark: 0, sealed: true, writing: false, segments: VecDeque::new() };
+            let stream = Stream {
+                id,
+                opened_ms: header.opened_ms,
+                mark: 0,
+                published: 0,
+                accounted: 0,
+                sealed: true,
+                writing: false,
+                segments: VecDeque::new(),
+            };
             (header.generation, stream)
         });
+        let is_last = at + 1 == names.len();
+        if is_last {
+            // What was written may be in the cache only, and sources are about to go on after it.
+            file.sync_data().map_err(SpoolError::io(path, "sync it"))?;
+        }
         // After a failed sync the same blocks were written again to the next segment: those count.
-        let scan = Scan {
-            path,
-            file: &file,
-            length,
-            below: firsts.get(at + 1).copied().unwrap_or(u64::MAX),
-            verify: at + 1 == names.len(),
-        };
-        let segment = scan.run(*first, header.generation).map_err(SpoolError::io(path, "read it"))?;
+        let below = firsts.get(at + 1).copied().unwrap_or(u64::MAX);
+        let scan = Scan { path, file: &file, length, stream: id, below, verify: is_last };
+        let Scanned { segment, first_record, end } =
+            scan.run(*first, header.generation).map_err(SpoolError::io(path, "read it"))?;
+        let mut deletable = segment.is_hollow();
+        match end {
+            End::Sound => {}
+            End::Superseded => {
+                // Once the next segment is gone, nothing would tell that they do not count.
+                let cut = || {
+                    let file = File::options().write(true).open(path)?;
+                    file.set_len(segment.bytes)?;
+                    file.sync_all()
+                };
+                cut().map_err(SpoolError::io(path, "cut off what was written again elsewhere"))?;
+            }
+            End::Damaged(_) if is_last || below == segment.last + 1 => {
+                info!(path = %path.display(), offset = segment.bytes, bytes = length - segment.bytes,
+                    "the last frame was never synced, so never acknowledged; passed over");
+                counters.frames_torn.add(1);
+            }
+            End::Damaged(reason) => {
+                counters.frames_quarantined.add(1);
+                let copied = quarantine::copy(root, id, path, &file, segment.bytes, length);
+                error!(path = %path.display(), offset = segment.bytes, bytes = length - segment.bytes, %reason,
+                    error = ?copied.as_ref().err(), "damaged bytes set aside");
+                deletable &= copied.is_ok();
+            }
+        }
+        if deletable {
+            info!(path = %path.display(), "a segment without any block; deleted");
+            durable::delete(path).map_err(SpoolError::io(path, "delete it"))?;
+            continue;
+        }
+        if entry.1.segments.is_empty() && firsts[0] > 1 {
+            // What was before is committed, or was dropped and counted.
+            entry.1.accounted = first_record;
+        }
         entry.1.segments.push_back(segment);
     }
+    // Streams whose every segment was empty hold nothing.
+    let stream = stream.filter(|(_, stream)| !stream.segments.is_empty());
     match stream {
         Some((mut generation, stream)) => {
             // Two streams of one generation can only come from folders that were copied together; any order will do.
@@ -128,50 +173,72 @@ struct Scan<'a> {
     path: &'a Path,
     file: &'a File,
     length: u64,
+    stream: StreamId,
     /// Blocks from this number on lie in the next segment.
     below: u64,
     /// Check payloads too.
     verify: bool,
 }
 
+/// What a [`Scan`] finds.
+struct Scanned {
+    segment: Segment,
+    /// Sequence number of the first record whose block has a sound header; 0 for none.
+    first_record: u64,
+    end: End,
+}
+
+/// What comes after the last block of a segment.
+enum End {
+    /// Nothing.
+    Sound,
+    /// Blocks that lie in the next segment too.
+    Superseded,
+    /// Bytes that are no frame.
+    Damaged(BlockError),
+}
+
 impl Scan<'_> {
-    /// What is in the segment. Damaged frames are left to the reader, which sets them aside and counts them when it
-    /// comes by: here they only mean that their positions do not count.
-    fn run(&self, first: u64, generation: u64) -> io::Result<Segment> {
+    /// What is in the segment. Damaged frames between sound ones are left to the reader, which sets them aside and
+    /// counts them when it comes by: here they only mean that their positions do not count.
+    fn run(&self, first: u64, generation: u64) -> io::Result<Scanned> {
         let mut segment = Segment {
             path: PathBuf::from(self.path),
             first,
             last: first - 1,
             records: 0,
+            end_record: 0,
             bytes: segment::HEADER_BYTES as u64,
+            set_aside: 0,
             positions: Positions::default(),
         };
-        let mut offset = segment.bytes;
-        loop {
-            match self.step(offset)? {
-                Frame::Sound { content: header, end } => {
-                    if header.number >= self.below {
-                        break;
-                    }
+        let mut first_record = None;
+        let end = loop {
+            let (header, sound, end, error) = match self.step(segment.bytes)? {
+                Frame::Sound { content, end } => (Some(content), true, end, None),
+                Frame::Damaged { end, header, error } => (header, false, end, Some(error)),
+                Frame::End => break End::Sound,
+            };
+            match header.filter(|header| header.stream == self.stream) {
+                Some(header) if header.number >= self.below => break End::Superseded,
+                Some(header) => {
+                    first_record.get_or_insert(header.first_record);
                     segment.last = segment.last.max(header.number);
                     segment.records += header.records();
-                    for position in &header.positions {
+                    segment.end_record = segment.end_record.max(header.first_record + header.records());
+                    for position in header.positions.iter().filter(|_| sound) {
                         segment.positions.set((generation, header.number), &position.key, &position.value);
                     }
-                    offset = end;
                 }
-                Frame::Damaged { end, header, .. } => {
-                    if let Some(header) = header {
-                        segment.last = segment.last.max(header.number);
-                        segment.records += header.records();
+                None => {
+                    if let Some(error) = error.filter(|_| end == self.length) {
+                        break End::Damaged(error);
                     }
-                    offset = end;
                 }
-                Frame::End => break,
             }
-        }
-        segment.bytes = offset;
-        Ok(segment)
+            segment.bytes = end;
+        };
+        Ok(Scanned { segment, first_record: first_record.unwrap_or(0), end })
     }
 
     fn step(&self, offset: u64) -> io::Result<Frame<Header>> {
@@ -184,14 +251,4 @@ impl Scan<'_> {
             Frame::End => Frame::End,
         })
     }
-}
-
-/// Moves `path` into the quarantine of the spool at `root`.
-fn quarantine_file(root: &Path, path: &Path) -> io::Result<()> {
-    let folder = root.join("quarantine");
-    durable::create_dir(&folder)?;
-    let mut name = path.parent().and_then(Path::file_name).unwrap_or_default().to_owned();
-    name.push("-");
-    name.push(path.file_name().unwrap_or_default());
-    fs::rename(path, folder.join(name))
 }

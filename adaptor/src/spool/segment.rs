@@ -58,9 +58,7 @@ impl SegmentHeader {
     pub fn parse(bytes: &[u8; HEADER_BYTES]) -> Option<Self> {
         let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
         let crc = u32::from_le_bytes(bytes[40..].try_into().expect("four bytes"));
-        let sound = bytes[..4] == SEGMENT_MAGIC
-            && bytes[4] == SEGMENT_VERSION
-            && crc == crc32c::crc32c(&bytes[..40]);
+        let sound = bytes[..4] == SEGMENT_MAGIC && bytes[4] == SEGMENT_VERSION && crc == crc32c::crc32c(&bytes[..40]);
         sound.then(|| Self {
             stream: StreamId::from_bytes(bytes[8..24].try_into().expect("sixteen bytes")),
             generation: word(24),
@@ -115,9 +113,7 @@ pub fn read_header(file: &File, offset: u64, limit: u64) -> io::Result<Frame<Hea
         return Ok(Frame::End);
     }
     match frame_header(file, offset, limit)? {
-        Ok((prefix, header, _)) => {
-            Ok(Frame::Sound { content: header, end: offset + prefix.block_bytes() as u64 })
-        }
+        Ok((prefix, header, _)) => Ok(Frame::Sound { content: header, end: offset + prefix.block_bytes() as u64 }),
         Err(error) => Ok(Frame::Damaged { end: next_sound(file, offset + 1, limit)?, header: None, error }),
     }
 }
@@ -127,9 +123,14 @@ pub fn read_block(file: &File, offset: u64, limit: u64) -> io::Result<Frame<Bloc
     if offset >= limit {
         return Ok(Frame::End);
     }
-    let (prefix, header, mut bytes) = match frame_header(file, offset, limit)? {
+    // Somebody may have cut it.
+    let held = file.metadata()?.len().min(limit);
+    let (prefix, header, mut bytes) = match frame_header(file, offset, held)? {
         Ok(found) => found,
-        Err(error) => return Ok(Frame::Damaged { end: next_sound(file, offset + 1, limit)?, header: None, error }),
+        Err(error) => {
+            let end = Some(next_sound(file, offset + 1, held)?).filter(|end| *end < held).unwrap_or(limit);
+            return Ok(Frame::Damaged { end, header: None, error });
+        }
     };
     let have = bytes.len();
     bytes.resize(prefix.block_bytes(), 0);
@@ -145,7 +146,7 @@ type FoundHeader = Result<(Prefix, Header, Vec<u8>), BlockError>;
 
 /// Prefix and header at `offset`, with the bytes read for them; the whole frame lies below `limit`.
 fn frame_header(file: &File, offset: u64, limit: u64) -> io::Result<FoundHeader> {
-    let left = usize::try_from(limit - offset).unwrap_or(usize::MAX);
+    let left = usize::try_from(limit.saturating_sub(offset)).unwrap_or(usize::MAX);
     // Most headers fit into the first read.
     let mut bytes = vec![0; left.min(1024)];
     file.read_exact_at(&mut bytes, offset)?;

@@ -14,7 +14,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -57,6 +57,22 @@ struct Current {
 /// Told to give up while waiting for room: what is not written was never acknowledged.
 struct GaveUp;
 
+/// A block, and what of the intake is on disk once it is.
+struct Encoded {
+    block: Block,
+    raw_bytes: usize,
+    last_append: u64,
+}
+
+/// Also when the writer panics, nobody may go on waiting for what will never come.
+struct EndOnDrop<'a>(&'a Intake);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 impl Writer {
     /// Opens a new stream in `spool`. `give_up` ends the wait for room in a full spool.
     pub fn open(spool: Arc<Spool>, host: &str, give_up: CancellationToken) -> Self {
@@ -69,6 +85,8 @@ impl Writer {
             id: header.stream,
             opened_ms: header.opened_ms,
             mark: 0,
+            published: 0,
+            accounted: 0,
             sealed: false,
             writing: false,
             segments: VecDeque::new(),
@@ -96,27 +114,31 @@ impl Writer {
     }
 
     /// Writes what `intake` takes in until it is closed and empty. Returns the count of records that could not be
-    /// written because the writer was told to give up: none of them was acknowledged.
+    /// written because the writer was told to give up: none of them was acknowledged, and nothing after them is
+    /// written either, for its positions would be beyond what is missing.
     pub fn run(mut self, intake: &Intake) -> u64 {
+        let _end = EndOnDrop(intake);
         let mut abandoned = 0;
         while let Some(taken) = intake.take(self.spool.settings.linger) {
             let blocks = self.encode(taken.blocks);
-            let records: u64 = blocks.iter().map(|block| block.header().records()).sum();
-            match self.persist(&blocks, intake) {
-                Ok(()) => {
-                    self.spool.signal_change();
-                    intake.synced(taken.bytes, taken.last_append);
+            let mut rest = &blocks[..];
+            if let Err(GaveUp) = self.persist(&mut rest, intake) {
+                abandoned = rest.iter().map(|encoded| encoded.block.header().records()).sum();
+                intake.close();
+                while let Some(taken) = intake.take(Duration::ZERO) {
+                    abandoned += taken.blocks.iter().map(Pending::records).sum::<u64>();
                 }
-                Err(GaveUp) => abandoned += records,
+                break;
             }
         }
         self.seal();
         abandoned
     }
 
-    fn encode(&mut self, pending: Vec<Pending>) -> Vec<Block> {
+    fn encode(&mut self, pending: Vec<Pending>) -> Vec<Encoded> {
         let mut blocks = Vec::with_capacity(pending.len());
         for pending in pending {
+            let (raw_bytes, last_append) = (pending.raw_bytes(), pending.last_append());
             let positions = pending.positions.into_iter().map(|(key, value)| Position { key, value }).collect();
             let place = BlockPlace {
                 stream: self.header.stream,
@@ -130,18 +152,23 @@ impl Writer {
             let block = block.unwrap_or_else(|error| panic!("a block that cannot be encoded: {error}"));
             self.number += 1;
             self.record += block.header().records();
-            blocks.push(block);
+            blocks.push(Encoded { block, raw_bytes, last_append });
         }
         blocks
     }
 
-    /// Returns when all of `blocks` are synced and published, however long that takes.
-    fn persist(&mut self, blocks: &[Block], intake: &Intake) -> Result<(), GaveUp> {
-        let mut rest = blocks;
+    /// Syncs, publishes and acknowledges the blocks of `rest`, however long that takes; what is done is taken off it.
+    fn persist(&mut self, rest: &mut &[Encoded], intake: &Intake) -> Result<(), GaveUp> {
         while !rest.is_empty() {
-            let bytes = self.wait_for_room(rest[0].bytes().len() as u64, intake)?;
+            let bytes = self.wait_for_room(rest[0].block.bytes().len() as u64, intake)?;
             match self.append(rest, bytes) {
-                Ok(count) => rest = &rest[count..],
+                Ok(count) => {
+                    let (done, left) = rest.split_at(count);
+                    *rest = left;
+                    self.spool.signal_change();
+                    let raw_bytes = done.iter().map(|encoded| encoded.raw_bytes).sum();
+                    intake.synced(raw_bytes, done[count - 1].last_append);
+                }
                 Err(error) => {
                     error!(%error, "cannot write to the spool; nothing is acknowledged until it works again");
                     self.abandon_segment();
@@ -160,7 +187,8 @@ impl Writer {
 
     /// Waits until the spool has room for `need` bytes, as `when_full` says; returns how many it has.
     fn wait_for_room(&mut self, need: u64, intake: &Intake) -> Result<u64, GaveUp> {
-        let limit = self.spool.settings.max_size.saturating_sub(RESERVE_BYTES);
+        // A new segment may have to be opened for it.
+        let limit = self.spool.settings.max_size.saturating_sub(RESERVE_BYTES + segment::HEADER_BYTES as u64);
         loop {
             let used = self.spool.bytes();
             // A block larger than the whole spool is let through alone rather than never.
@@ -203,11 +231,14 @@ impl Writer {
 
     /// Appends the first of `blocks`, as many as fit `room` and the segment but at least one, and syncs them. Returns
     /// how many.
-    fn append(&mut self, blocks: &[Block], room: u64) -> Result<usize, SpoolError> {
+    fn append(&mut self, blocks: &[Encoded], room: u64) -> Result<usize, SpoolError> {
         if self.current.as_ref().is_some_and(|current| current.synced >= self.spool.settings.segment_size) {
             self.roll();
         }
-        let first = blocks[0].header().number;
+        if self.is_missing() {
+            self.abandon_segment();
+        }
+        let first = blocks[0].block.header().number;
         let current = match &mut self.current {
             Some(current) => current,
             None => {
@@ -218,7 +249,7 @@ impl Writer {
         let start = current.synced;
         let mut end = start;
         let mut count = 0;
-        for block in blocks {
+        for Encoded { block, .. } in blocks {
             let bytes = block.bytes();
             let written = end - start;
             let fits = written + bytes.len() as u64 <= room && start + written < self.spool.settings.segment_size;
@@ -232,37 +263,54 @@ impl Writer {
             count += 1;
         }
         crash::point("spool.sync.before");
-        if let Err(source) = current.file.sync_data() {
+        if let Err(source) = durable::sync(&current.file) {
             self.spool.counters.syncs_failed.add(1);
             return Err(SpoolError::Io { path: current.path.clone(), what: "sync", source });
         }
         crash::point("spool.sync.after");
+        // A deleted file takes writes and syncs like any other, but nobody will find it again.
+        let metadata = current.file.metadata().map_err(SpoolError::io(&current.path, "look at it"))?;
+        if metadata.nlink() == 0 {
+            return Err(SpoolError::io(&current.path, "write")(io::Error::other("somebody has deleted it")));
+        }
         current.synced = end;
         self.publish(&blocks[..count], start, end);
         self.attempt = 0;
         Ok(count)
     }
 
-    fn publish(&mut self, blocks: &[Block], start: u64, end: u64) {
+    /// Whether a reader found that the segment that is being written is gone.
+    fn is_missing(&self) -> bool {
+        let Some(current) = &self.current else { return false };
+        let index = self.spool.lock();
+        let newest = index.streams.get(&self.header.generation).and_then(|stream| stream.segments.back());
+        current.synced > segment::HEADER_BYTES as u64 && newest.is_none_or(|segment| segment.path != current.path)
+    }
+
+    fn publish(&mut self, blocks: &[Encoded], start: u64, end: u64) {
         let current = self.current.as_ref().expect("just written");
         let mut index = self.spool.lock();
         let stream = index.streams.get_mut(&self.header.generation).expect("a stream that is written stays");
-        let first = blocks[0].header().number;
+        let first = blocks[0].block.header().number;
         if stream.segments.back().is_none_or(|segment| segment.path != current.path) {
             stream.segments.push_back(Segment {
                 path: current.path.clone(),
                 first,
                 last: first - 1,
                 records: 0,
+                end_record: 0,
                 bytes: 0,
+                set_aside: 0,
                 positions: Positions::default(),
             });
         }
         let segment = stream.segments.back_mut().expect("pushed above");
-        for header in blocks.iter().map(Block::header) {
+        for header in blocks.iter().map(|encoded| encoded.block.header()) {
             assert!(header.number > segment.last, "block numbers grow");
             segment.last = header.number;
             segment.records += header.records();
+            segment.end_record = header.first_record + header.records();
+            stream.published = header.number;
             for position in &header.positions {
                 segment.positions.set((self.header.generation, header.number), &position.key, &position.value);
             }
@@ -319,8 +367,16 @@ fn open_segment(spool: &Spool, header: SegmentHeader, first: u64, attempt: u32) 
     let folder = spool.path.join(header.stream.to_string());
     durable::create_dir(&folder).map_err(SpoolError::io(&folder, "create the folder"))?;
     let path = folder.join(segment::file_name(first, attempt));
-    let file = durable::create(&path).map_err(SpoolError::io(&path, "create the segment"))?;
-    file.write_all_at(&header.to_bytes(), 0).map_err(SpoolError::io(&path, "write its header"))?;
+    let file = durable::create(&path).map_err(SpoolError::io(&path, "create the segment"));
+    let written = file.and_then(|file| {
+        file.write_all_at(&header.to_bytes(), 0).map_err(SpoolError::io(&path, "write its header"))?;
+        Ok(file)
+    });
+    if written.is_err() {
+        // On a full disk this is tried again and again, under a new name each time.
+        let _ = durable::delete(&path);
+    }
+    let file = written?;
     crash::point("spool.segment.created");
     Ok(Current { file, path, synced: segment::HEADER_BYTES as u64 })
 }
