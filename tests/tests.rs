@@ -8,6 +8,9 @@
 //! All in one binary, because linking is what costs. What takes long is ignored; run it optimized:
 //! `LOGBOOM_SEED=1 cargo test --release --test tests -- --ignored --nocapture full_`.
 
+// Tests wait for other processes, on threads of their own.
+#![allow(clippy::disallowed_methods)]
+
 mod commands;
 mod faults;
 mod harness;

@@ -40,7 +40,14 @@ pub async fn stop_signal() -> std::io::Result<()> {
 
 /// Says why the process ends, in one line, and gives the exit code: 78 for wrong settings, 1 for all else.
 pub fn report(error: &anyhow::Error) -> ExitCode {
-    eprintln!("logboom: {error:#}");
+    let mut message = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        // Some errors say in their own words what caused them.
+        if !message.contains(&cause) {
+            message = format!("{message}: {cause}");
+        }
+    }
+    eprintln!("logboom: {message}");
     let wrong_settings = error.chain().any(|cause| cause.is::<logboom_config::Error>());
     ExitCode::from(if wrong_settings { EXIT_CONFIG } else { 1 })
 }

@@ -4,13 +4,14 @@
 //! Logboom, measured in turn in one run, and the median of their ratios. `LOGBOOM_BENCH_MB` sets the volume (256),
 //! `LOGBOOM_BENCH_ROUNDS` the rounds (3).
 //!
-//! - adaptor: a file, or a unix socket, to a synced spool. Floor: read the input, encode it once with zstd level 1.
+//! - adaptor: a file, or a unix socket, to a synced spool. Floor: read the input from
+//!   there, encode it once with zstd level 1.
 //! - collector: blocks of eight streams to Parquet on a local folder. Floor: decode them once with zstd, encode their
 //!   columns once as Parquet with zstd level 1.
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +29,9 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+
+/// Measures the floor and Logboom once each, in seconds of CPU.
+type Measure<'a> = dyn Fn() -> (f64, f64) + 'a;
 
 const BLOCK_BYTES: usize = 2 << 20;
 
@@ -50,9 +54,9 @@ fn main() {
     let ratio = bytes as f64 / compressed as f64;
     println!("{lines} lines, {} bytes each, zstd-1 {ratio:.1}:1", bytes / lines);
     let wanted = |name: &str| args.iter().skip(1).all(|arg| arg.starts_with('-') || name.contains(arg.as_str()));
-    let paths: [(&str, Box<dyn Fn() -> (f64, f64)>); 3] = [
+    let paths: [(&str, Box<Measure<'_>>); 3] = [
         ("adaptor, file to spool", Box::new(|| (cpu(|| compress(&input)), adaptor_file(&input, lines)))),
-        ("adaptor, unix socket to spool", Box::new(|| (cpu(|| compress(&input)), adaptor_socket(&input, lines)))),
+        ("adaptor, unix socket to spool", Box::new(|| (socket_floor(&input), adaptor_socket(&input, lines)))),
         ("collector, blocks to Parquet", {
             let blocks = blocks(&input);
             Box::new(move || (cpu(|| collector_floor(&blocks)), collector(&blocks, lines)))
@@ -87,12 +91,12 @@ fn cpu<T>(work: impl FnOnce() -> T) -> f64 {
 /// Log lines of about 150 bytes whose digits vary, so that they compress about as real ones do. Returns their count.
 fn generate(path: &Path, bytes: usize) -> u64 {
     const SHAPES: [&str; 6] = [
-        "2026-03-## 1#:##:##,### INFO [worker-#] com.example.store.BlockManager: received block blk_##############-### of size 67108864 from /10.20.1#.##:50010, 3 replicas in ## ms",
-        "2026-03-## 1#:##:##,### DEBUG [http-nio-8080-exec-#] com.example.web.Access: GET /api/v2/customers/####/orders?page=#&size=50 200 ##### bytes in ## ms, request=################",
-        "2026-03-## 1#:##:##,### WARN [scheduler] com.example.jobs.Retry: job invoice-export-########### failed with timeout after 3000# ms, attempt # of 5, next in 60 s",
-        "2026-03-## 1#:##:##,### INFO [kafka-consumer-#] com.example.events.Consumer: partition orders-## offset 48######### lag ### committed in # ms by group billing-service",
-        "2026-03-## 1#:##:##,### ERROR [worker-#] com.example.store.Replica: connection to datanode 10.20.1#.## lost: java.io.IOException: Connection reset by peer (code ###, request #########)",
-        "2026-03-## 1#:##:##,### INFO [main] com.example.cache.Stats: hits=#### misses=### evictions=## size=##### capacity=65536 ratio=0.9###### elapsed=####ms region=####",
+        "2026-03-## 1#:##:##,### INFO [worker-#] store.BlockManager: received block blk_###################-#### of size ######## from /10.2#.1##.##:50010, # replicas in ### ms",
+        "2026-03-## 1#:##:##,### DEBUG [http-8080-exec-##] web.Access: GET /api/v2/customers/######/orders?page=## 200 ##### bytes in ### ms, request=####################",
+        "2026-03-## 1#:##:##,### WARN [scheduler] jobs.Retry: job invoice-export-########### failed after 3#### ms, attempt # of 5, next in ## s, token ################",
+        "2026-03-## 1#:##:##,### INFO [kafka-consumer-##] events.Consumer: partition orders-## offset 48######### lag #### committed in ### ms by group billing-####",
+        "2026-03-## 1#:##:##,### ERROR [worker-##] store.Replica: connection to datanode 10.2#.1##.## lost: java.io.IOException: reset by peer (code ###, request ##########)",
+        "2026-03-## 1#:##:##,### INFO [main] cache.Stats: hits=####### misses=###### evictions=#### size=####### ratio=0.9###### elapsed=####ms region=####",
     ];
     let mut random = StdRng::seed_from_u64(7);
     let mut out = BufWriter::with_capacity(1 << 20, File::create(path).expect("a file in a fresh folder"));
@@ -113,7 +117,22 @@ fn generate(path: &Path, bytes: usize) -> u64 {
 
 /// The adaptor's floor: reads the file and encodes it once.
 fn compress(path: &Path) -> usize {
-    let mut file = File::open(path).expect("it exists");
+    compress_from(File::open(path).expect("it exists"))
+}
+
+/// The same, from a socket that another process writes to.
+fn socket_floor(input: &Path) -> f64 {
+    let folder = tempfile::tempdir().expect("a folder for temporary files");
+    let path = folder.path().join("socket");
+    let listener = UnixListener::bind(&path).expect("a fresh folder");
+    let mut child = start_feed(input, &path);
+    let (socket, _) = listener.accept().expect("the other process connects");
+    let used = cpu(|| compress_from(socket));
+    child.wait().expect("it ends");
+    used
+}
+
+fn compress_from(mut input: impl Read) -> usize {
     let mut compressor = zstd::bulk::Compressor::new(1).expect("level 1 exists");
     let mut raw = vec![0; BLOCK_BYTES];
     let mut out = vec![0; zstd::zstd_safe::compress_bound(BLOCK_BYTES)];
@@ -121,7 +140,7 @@ fn compress(path: &Path) -> usize {
     loop {
         let mut have = 0;
         while have < raw.len() {
-            match file.read(&mut raw[have..]).expect("it can be read") {
+            match input.read(&mut raw[have..]).expect("it can be read") {
                 0 => break,
                 read => have += read,
             }
@@ -143,11 +162,13 @@ fn adaptor_socket(input: &Path, lines: u64) -> f64 {
     let folder = tempfile::tempdir().expect("a folder for temporary files");
     let socket = folder.path().join("socket");
     let source = Source::new("bench", SourceKind::Unix(UnixSource::at(&socket)));
-    run_adaptor(source, lines, || {
-        // Another process writes, so that its CPU is not counted.
-        let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
-        Some(command.arg("feed").arg(input).arg(&socket).spawn().expect("this program again"))
-    })
+    run_adaptor(source, lines, || Some(start_feed(input, &socket)))
+}
+
+/// Another process writes, so that its CPU is not counted.
+fn start_feed(input: &Path, socket: &Path) -> std::process::Child {
+    let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
+    command.arg("feed").arg(input).arg(socket).spawn().expect("this program again")
 }
 
 fn feed(file: &Path, socket: &Path) {
@@ -217,10 +238,8 @@ fn blocks(input: &Path) -> Vec<Block> {
 
 /// The collector's floor: decodes every block and encodes its columns as Parquet.
 fn collector_floor(blocks: &[Block]) -> usize {
-    let fields = vec![
-        Field::new("observed_timestamp", DataType::Int64, false),
-        Field::new("body", DataType::Utf8, false),
-    ];
+    let fields =
+        vec![Field::new("observed_timestamp", DataType::Int64, false), Field::new("body", DataType::Utf8, false)];
     let schema = Arc::new(Schema::new(fields));
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).expect("level 1 exists")))

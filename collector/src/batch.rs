@@ -23,7 +23,7 @@ pub struct Entry {
     /// Who is told.
     pub outbox: Outbox,
     /// Its share of the collector's memory, given back when the block is gone.
-    pub permit: OwnedSemaphorePermit,
+    pub _permit: OwnedSemaphorePermit,
 }
 
 /// Blocks that wait for a commit.
@@ -136,7 +136,7 @@ mod tests {
             let place = BlockPlace { stream: stream(of), number, first_record: number, host: "h" };
             let block = Encoder::default().encode(place, [(Arc::new(key), rows)], vec![]).unwrap();
             let permit = memory.clone().try_acquire_owned().unwrap();
-            batch.push(Instant::now(), Entry { block, base, outbox: mpsc::unbounded_channel().0, permit });
+            batch.push(Instant::now(), Entry { block, base, outbox: mpsc::unbounded_channel().0, _permit: permit });
         }
         batch
     }

@@ -40,12 +40,7 @@ fn block(of: StreamId, number: u64, first_record: u64, records: &[(&str, i64, &s
     encode(of, number, first_record, runs)
 }
 
-fn encode(
-    of: StreamId,
-    number: u64,
-    first_record: u64,
-    runs: impl IntoIterator<Item = (Arc<RunKey>, Rows)>,
-) -> Block {
+fn encode(of: StreamId, number: u64, first_record: u64, runs: impl IntoIterator<Item = (Arc<RunKey>, Rows)>) -> Block {
     let place = BlockPlace { stream: of, number, first_record, host: "host" };
     Encoder::default().encode(place, runs, vec![]).unwrap()
 }
@@ -133,7 +128,8 @@ async fn many_blocks_that_overlap_in_time_merge_in_full_order() {
 
 #[tokio::test]
 async fn files_are_split_at_the_target_size_and_stay_sorted() {
-    let line = |n: u64| format!("{n} {:x} {:x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15), n.wrapping_mul(0xd1b5_4a32_d192_ed03));
+    let line =
+        |n: u64| format!("{n} {:x} {:x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15), n.wrapping_mul(0xd1b5_4a32_d192_ed03));
     let mut blocks = Vec::new();
     for number in 0..40 {
         let mut run = Rows::default();

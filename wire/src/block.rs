@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_ipc::writer::StreamWriter;
+use arrow_ipc::writer::StreamEncoder;
 use bytes::{Buf, BufMut, Bytes};
 
 use crate::{Rows, StreamId, payload};
@@ -279,12 +279,13 @@ impl Block {
 pub struct Encoder {
     compressor: zstd::bulk::Compressor<'static>,
     raw: Vec<u8>,
+    payload: Vec<u8>,
 }
 
 impl Default for Encoder {
     fn default() -> Self {
         let compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL).expect("level 1 exists");
-        Self { compressor, raw: Vec::new() }
+        Self { compressor, raw: Vec::new(), payload: Vec::new() }
     }
 }
 
@@ -313,25 +314,26 @@ impl Encoder {
         runs: impl IntoIterator<Item = (Arc<RunKey>, Rows)>,
         positions: Vec<Position>,
     ) -> Result<Block, BlockError> {
-        let mut payload = Vec::new();
+        let mut payload_bytes = 0;
         let mut headers = Vec::new();
         for (index, (key, rows)) in runs.into_iter().enumerate() {
             let failed = |reason: String| BlockError::Payload { run: index, reason };
             let Some((time_min, time_max)) = rows.time_range() else { continue };
             let count = rows.len() as u32;
             let batch = rows.into_batch().map_err(|error| failed(error.to_string()))?;
-            self.raw.clear();
             write_stream(&mut self.raw, &batch).map_err(|error| failed(error.to_string()))?;
             if self.raw.len() > RUN_RAW_BYTES_MAX {
                 return Err(BlockError::Range("run"));
             }
-            let start = payload.len();
-            payload.resize(start + zstd::zstd_safe::compress_bound(self.raw.len()), 0);
+            let room = payload_bytes + zstd::zstd_safe::compress_bound(self.raw.len());
+            if self.payload.len() < room {
+                self.payload.resize(room, 0);
+            }
             let written = self
                 .compressor
-                .compress_to_buffer(&self.raw, &mut payload[start..])
+                .compress_to_buffer(&self.raw, &mut self.payload[payload_bytes..])
                 .map_err(|error| failed(error.to_string()))?;
-            payload.truncate(start + written);
+            payload_bytes += written;
             headers.push(Run {
                 key,
                 rows: count,
@@ -341,9 +343,10 @@ impl Encoder {
                 compressed_bytes: written as u32,
             });
         }
-        if payload.len() > PAYLOAD_BYTES_MAX {
+        if payload_bytes > PAYLOAD_BYTES_MAX {
             return Err(BlockError::Range("payload length"));
         }
+        let payload = &self.payload[..payload_bytes];
         let header = Header {
             stream: place.stream,
             number: place.number,
@@ -363,19 +366,24 @@ impl Encoder {
         prefix.put_slice(&[VERSION, 0, 0, 0]);
         prefix.put_u32_le(header_bytes as u32);
         prefix.put_u32_le(payload.len() as u32);
-        prefix.put_u32_le(crc32c::crc32c(&payload));
+        prefix.put_u32_le(crc32c::crc32c(payload));
         let crc = header_crc(&bytes);
         bytes[PREFIX_BYTES - 4..PREFIX_BYTES].copy_from_slice(&crc.to_le_bytes());
-        bytes.extend_from_slice(&payload);
+        bytes.extend_from_slice(payload);
         let bytes = Bytes::from(bytes);
         Ok(Block { payload: bytes.slice(PREFIX_BYTES + header_bytes..), header: Arc::new(header), bytes })
     }
 }
 
+/// The Arrow stream of one batch, in place of what `out` held.
 fn write_stream(out: &mut Vec<u8>, batch: &RecordBatch) -> Result<(), arrow_schema::ArrowError> {
-    let mut writer = StreamWriter::try_new(out, batch.schema_ref())?;
-    writer.write(batch)?;
-    writer.finish()
+    out.clear();
+    let mut encoder = StreamEncoder::try_new(batch.schema_ref())?;
+    // The columns come as they lie in memory: this is the only copy of them.
+    for buffer in encoder.encode(batch)?.iter().chain(&encoder.finish()?) {
+        out.extend_from_slice(buffer);
+    }
+    Ok(())
 }
 
 fn write_header(out: &mut Vec<u8>, header: &Header) -> Result<(), BlockError> {

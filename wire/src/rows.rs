@@ -280,17 +280,11 @@ impl Rows {
 
 /// The type of the `attributes` column.
 pub fn attributes_type() -> DataType {
-    DataType::Map(
-        Arc::new(Field::new("key_value", DataType::Struct(attribute_fields()), false)),
-        false,
-    )
+    DataType::Map(Arc::new(Field::new("key_value", DataType::Struct(attribute_fields()), false)), false)
 }
 
 fn attribute_fields() -> Fields {
-    Fields::from(vec![
-        Field::new("key", DataType::Utf8, false),
-        Field::new("value", DataType::Utf8, true),
-    ])
+    Fields::from(vec![Field::new("key", DataType::Utf8, false), Field::new("value", DataType::Utf8, true)])
 }
 
 fn map_array(ends: &[i32], keys: Texts, values: Texts) -> Result<MapArray, ArrowError> {

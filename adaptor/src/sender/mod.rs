@@ -12,10 +12,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures::{SinkExt, StreamExt};
 use logboom_config::Secret;
-use logboom_wire::{Block, StreamId};
 use logboom_wire::message::{AdaptorCodec, Codec, Frame, FrameError, ToAdaptor, ToCollector};
-use rand::seq::SliceRandom;
+use logboom_wire::{Block, StreamId};
 use rand::Rng;
+use rand::seq::SliceRandom;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_util::codec::{FramedRead, FramedWrite};
@@ -66,12 +66,7 @@ enum ConnectionError {
 
 /// Sends until `stop`. Once `drain` is cancelled, asks the collector for an early commit and returns as soon as
 /// everything in the spool is committed.
-pub async fn run(
-    settings: Settings,
-    spool: Arc<Spool>,
-    drain: CancellationToken,
-    stop: CancellationToken,
-) {
+pub async fn run(settings: Settings, spool: Arc<Spool>, drain: CancellationToken, stop: CancellationToken) {
     let mut sender = Sender { settings, spool, drain, backoff: BACKOFF_MIN };
     stop.run_until_cancelled(sender.run()).await;
 }
@@ -95,7 +90,9 @@ impl Sender {
                 }
                 match self.connect(&name, address).await {
                     Ok(()) => return,
-                    Err(ConnectionError::Ended(Ended::Draining)) => info!(collector = %name, "it is leaving; moving on"),
+                    Err(ConnectionError::Ended(Ended::Draining)) => {
+                        info!(collector = %name, "it is leaving; moving on")
+                    }
                     Err(error) => warn!(collector = %name, %address, %error, "connection ended"),
                 }
                 self.pause().await;

@@ -222,7 +222,7 @@ impl Session {
     async fn take_in(&mut self, permit: OwnedSemaphorePermit) -> Result<(), SessionError> {
         let (Some((block, base)), Some(outbox)) = (self.waiting.pop_front(), &self.outbox) else { return Ok(()) };
         let bytes = block.bytes().len() as u64;
-        self.context.intake.add(Entry { block, base, outbox: outbox.clone(), permit });
+        self.context.intake.add(Entry { block, base, outbox: outbox.clone(), _permit: permit });
         self.send(ToAdaptor::Credit { bytes }).await
     }
 

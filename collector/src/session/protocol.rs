@@ -134,7 +134,12 @@ mod tests {
     use super::*;
 
     fn hello(token: &str) -> ToCollector {
-        ToCollector::Hello { version: PROTOCOL_VERSION, token: token.into(), host: "a\u{1b}b".into(), agent: "x".into() }
+        ToCollector::Hello {
+            version: PROTOCOL_VERSION,
+            token: token.into(),
+            host: "a\u{1b}b".into(),
+            agent: "x".into(),
+        }
     }
 
     #[test]

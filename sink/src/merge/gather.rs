@@ -13,8 +13,8 @@ use arrow_schema::{ArrowError, DataType};
 
 use super::MergeError;
 use super::run::{DecodedRun, RowRef};
-use crate::schema::file_schema;
 use crate::Error;
+use crate::schema::file_schema;
 
 /// The given rows of `runs`, which are all of one category.
 pub fn gather(runs: &[DecodedRun], rows: &[RowRef]) -> Result<RecordBatch, MergeError> {
@@ -144,8 +144,11 @@ impl<'a> Gather<'a> {
         offsets.push(0i32);
         for (run, row) in self.each() {
             let own = run.attributes.as_ref().filter(|map| map.is_valid(row));
-            let range = own.map_or(0..0, |map| map.value_offsets()[row] as usize..map.value_offsets()[row + 1] as usize);
-            let own = own.filter(|_| !range.is_empty()).map(|map| (map.keys().as_string::<i32>(), map.values().as_string::<i32>()));
+            let range =
+                own.map_or(0..0, |map| map.value_offsets()[row] as usize..map.value_offsets()[row + 1] as usize);
+            let own = own
+                .filter(|_| !range.is_empty())
+                .map(|map| (map.keys().as_string::<i32>(), map.values().as_string::<i32>()));
             for (key, value) in &run.key.attributes {
                 if !own.is_some_and(|(keys, _)| range.clone().any(|at| keys.value(at) == key)) {
                     keys.append_value(key);

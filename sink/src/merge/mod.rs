@@ -79,11 +79,7 @@ fn pending_runs(blocks: &[Block]) -> Vec<PendingRun<'_>> {
 }
 
 /// Merges the runs of one category, which come sorted by their earliest timestamp.
-async fn merge_category(
-    blocks: &[Block],
-    runs: &[PendingRun<'_>],
-    writer: &mut FileWriter,
-) -> Result<(), MergeError> {
+async fn merge_category(blocks: &[Block], runs: &[PendingRun<'_>], writer: &mut FileWriter) -> Result<(), MergeError> {
     let mut held: Vec<DecodedRun> = Vec::new();
     let mut pending = runs.iter().peekable();
     while let Some(next) = pending.next() {

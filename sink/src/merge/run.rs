@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt8Type};
-use arrow_array::{Array, BinaryArray, FixedSizeBinaryArray, Int64Array, MapArray, RecordBatch, StringArray, UInt8Array};
+use arrow_array::{
+    Array, BinaryArray, FixedSizeBinaryArray, Int64Array, MapArray, RecordBatch, StringArray, UInt8Array,
+};
 use arrow_schema::DataType;
 use logboom_wire::{Block, BlockError, RunKey, StreamId, attributes_type, column};
 

@@ -12,7 +12,7 @@ mod splitter;
 pub(crate) mod testing;
 mod timestamp;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 pub(crate) use parser::Parser;
 pub(crate) use splitter::LineSplitter;
@@ -20,6 +20,6 @@ pub(crate) use splitter::LineSplitter;
 /// The time now, in nanoseconds since 1970: what is observed is observed at this. Ask once for each read, not for each
 /// line.
 pub(crate) fn observed_now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = UNIX_EPOCH.elapsed().unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
