@@ -108,6 +108,11 @@ impl Adaptor {
             max_age: settings.spool.max_age,
             send_expired: settings.spool.send_expired,
         };
+        for stream in spool.streams().iter().filter(|stream| !sender.may_send(stream)) {
+            counters.streams_expired.add(1);
+            warn!(stream = %stream.id, "a stream older than `adaptor.spool.max_age` is not sent: its records may be in the \
+                table already; set `adaptor.spool.send_expired = true` to send it all the same, or delete its folder");
+        }
         let sender = tokio::spawn(sender::run(sender, spool.clone(), drain_sender.clone(), stop_sender.clone()));
         info!(%stream, spool = %settings.spool.path.display(), "adaptor started");
         Ok(Self {

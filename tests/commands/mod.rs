@@ -2,4 +2,5 @@
 
 mod errors;
 mod readme;
+mod volume;
 mod walk_through;

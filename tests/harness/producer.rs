@@ -249,7 +249,7 @@ fn write_file(account: &Account, path: &Path, pace: &Pace, last: u64, rotate_aft
         let line = format!("{}\n", Record::new(account.producer(), n, length));
         let begun = Instant::now();
         // Some lines come in two parts, with a pause in between.
-        let (front, back) = line.split_at(if n % 97 == 0 { line.len() / 2 } else { 0 });
+        let (front, back) = line.split_at(if n.is_multiple_of(97) { line.len() / 2 } else { 0 });
         if !front.is_empty() {
             file.write_all(front.as_bytes()).unwrap();
             std::thread::sleep(LOOK);
@@ -257,7 +257,7 @@ fn write_file(account: &Account, path: &Path, pace: &Pace, last: u64, rotate_aft
         file.write_all(back.as_bytes()).unwrap();
         slowest = slowest.max(begun.elapsed());
         account.acknowledged(n, 1);
-        if n % rotate_after == 0 {
+        if n.is_multiple_of(rotate_after) {
             rotations += 1;
             for number in (1..rotations).rev() {
                 fs::rename(rotated(path, number), rotated(path, number + 1)).unwrap();

@@ -47,6 +47,16 @@ pub struct Settings {
     pub send_expired: bool,
 }
 
+impl Settings {
+    /// Whether `stream` is young enough to be sent: the table forgets marks after 30 days, and a block that is sent
+    /// again after that would be there twice.
+    pub fn may_send(&self, stream: &StreamStatus) -> bool {
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis() as u64;
+        let age = Duration::from_millis(now.saturating_sub(stream.opened_ms));
+        self.send_expired || !stream.sealed || age <= self.max_age
+    }
+}
+
 /// How a connection ended.
 #[derive(Debug, thiserror::Error)]
 enum ConnectionError {
@@ -101,7 +111,13 @@ impl Sender {
     }
 
     fn drained(&self) -> bool {
-        self.drain.is_cancelled() && self.spool.is_drained()
+        self.drain.is_cancelled() && self.nothing_left()
+    }
+
+    /// Whether all that may be sent is committed.
+    fn nothing_left(&self) -> bool {
+        let done = |stream: &StreamStatus| stream.last <= stream.mark || !self.settings.may_send(stream);
+        self.spool.streams().iter().all(done)
     }
 
     /// Full jitter: everyone who lost a collector at the same moment comes back at another.
@@ -161,7 +177,7 @@ impl Sender {
         loop {
             let more = self.send_blocks(&mut protocol, &mut readers, outgoing).await?;
             if drain.is_cancelled() {
-                if self.spool.is_drained() {
+                if self.nothing_left() {
                     return Ok(());
                 }
                 let due = flush_asked.is_none_or(|at: Instant| at.elapsed() > Duration::from_secs(1));
@@ -228,7 +244,7 @@ impl Sender {
     ) -> Result<bool, ConnectionError> {
         let streams = self.spool.streams();
         readers.retain(|generation, _| streams.iter().any(|stream| stream.generation == *generation));
-        let waiting = |stream: &&StreamStatus| stream.last > stream.mark && self.may_send(stream);
+        let waiting = |stream: &&StreamStatus| stream.last > stream.mark && self.settings.may_send(stream);
         for stream in streams.iter().filter(waiting).take(OPEN_STREAMS_MAX) {
             if let Some(open) = protocol.open(Instant::now(), stream.id, stream.first) {
                 send(outgoing, open).await?;
@@ -262,12 +278,6 @@ impl Sender {
         }
         Ok(false)
     }
-
-    fn may_send(&self, stream: &StreamStatus) -> bool {
-        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis() as u64;
-        let age = Duration::from_millis(now.saturating_sub(stream.opened_ms));
-        self.settings.send_expired || !stream.sealed || age <= self.settings.max_age
-    }
 }
 
 enum Outgoing {
@@ -293,4 +303,35 @@ async fn write_frames(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_whose_mark_may_be_forgotten_is_not_sent_again_unasked() {
+        let day = Duration::from_secs(24 * 60 * 60);
+        let ago = |age: Duration| (SystemTime::UNIX_EPOCH.elapsed().unwrap() - age).as_millis() as u64;
+        let stream = |sealed, opened_ms| StreamStatus {
+            generation: 1,
+            id: StreamId::random(),
+            opened_ms,
+            first: 1,
+            last: 1,
+            mark: 0,
+            sealed,
+        };
+        let settings = |send_expired| Settings {
+            collectors: vec![],
+            token: None,
+            host: "host".into(),
+            max_age: 30 * day,
+            send_expired,
+        };
+        assert!(settings(false).may_send(&stream(true, ago(29 * day))));
+        assert!(!settings(false).may_send(&stream(true, ago(31 * day))));
+        assert!(settings(false).may_send(&stream(false, ago(31 * day))), "it is still written");
+        assert!(settings(true).may_send(&stream(true, ago(31 * day))));
+    }
 }
