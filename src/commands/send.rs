@@ -31,7 +31,9 @@ pub fn run(args: &SendArgs) -> Result<()> {
     let mut answers = BufReader::new(socket.try_clone()?);
     let mut out = BufWriter::with_capacity(256 << 10, socket);
     let lost = || format!("{path}: the connection broke; whether the last lines were taken is not known");
-    let (mut sent, mut asked, mut answered) = (0u64, 0, 0);
+    // Asked before anything is sent, so that a refusal is exact from the first record on.
+    writeln!(out, "{{\"$ack\":0}}").with_context(lost)?;
+    let (mut sent, mut asked, mut answered) = (0u64, 1, 0);
     let mut line = Vec::new();
     let mut input = stdin().lock();
     loop {
@@ -41,9 +43,9 @@ pub fn run(args: &SendArgs) -> Result<()> {
             write_record(&mut out, args.category.as_deref(), &line).with_context(lost)?;
             sent += 1;
         }
-        if ended || sent % LINES_PER_ACK == 0 {
-            asked += 1;
+        if ended || sent.is_multiple_of(LINES_PER_ACK) {
             writeln!(out, "{{\"$ack\":{asked}}}").with_context(lost)?;
+            asked += 1;
             out.flush().with_context(lost)?;
         }
         while answered < asked && (ended || asked - answered > ACKS_WAITING_MAX) {
