@@ -44,6 +44,12 @@ counters! {
     records_dropped_oldest,
     /// Connections refused because there were too many.
     connections_refused,
+    /// TLS handshakes that failed.
+    handshakes_failed,
+    /// Messages and requests that were refused because they were malformed, too large or not allowed.
+    messages_refused,
+    /// Attributes left out because a record had too many or too long ones.
+    attributes_dropped,
     /// Connections closed because they were idle for too long.
     connections_idle,
     /// Datagrams that came truncated.

@@ -15,12 +15,15 @@ use tokio::sync::{Notify, watch};
 
 /// A block with this many runs or positions is full, whatever its bytes: headers are bounded too.
 const KEYS_MAX: usize = 4096;
+/// Likewise with this many bytes of keys and positions.
+const KEY_BYTES_MAX: usize = 2 << 20;
 
 /// What a source hands over at once: some records, and where it stands after them. Both become durable together.
 #[derive(Debug, Default)]
 pub struct Chunk {
     runs: Vec<(Arc<RunKey>, Rows)>,
     positions: Vec<Position>,
+    key_bytes: usize,
 }
 
 impl Chunk {
@@ -30,6 +33,7 @@ impl Chunk {
         let found = self.runs.iter().rposition(|(other, _)| Arc::ptr_eq(other, key));
         let index = found.unwrap_or_else(|| {
             self.runs.push((key.clone(), Rows::default()));
+            self.key_bytes += key_bytes(key);
             self.runs.len() - 1
         });
         &mut self.runs[index].1
@@ -44,6 +48,11 @@ impl Chunk {
     /// Count of distinct keys.
     pub fn keys(&self) -> usize {
         self.runs.len()
+    }
+
+    /// Bytes of these keys.
+    pub fn key_bytes(&self) -> usize {
+        self.key_bytes
     }
 
     /// Count of records.
@@ -85,6 +94,7 @@ pub struct Pending {
     pub runs: BTreeMap<Arc<RunKey>, Rows>,
     /// Newest position by key.
     pub positions: BTreeMap<String, String>,
+    key_bytes: usize,
     raw_bytes: usize,
     last_append: u64,
     since: Option<Instant>,
@@ -108,6 +118,8 @@ impl Pending {
 
     fn add(&mut self, chunk: Chunk, append: u64) {
         self.raw_bytes += chunk.raw_bytes();
+        let positions = chunk.positions.iter().map(|position| position.key.len() + position.value.len());
+        self.key_bytes += chunk.key_bytes + positions.sum::<usize>();
         self.last_append = append;
         self.since.get_or_insert_with(Instant::now);
         for (key, rows) in chunk.runs {
@@ -316,7 +328,8 @@ impl State {
         self.appends += 1;
         self.buffered += bytes;
         self.filling.add(chunk, self.appends);
-        let crowded = self.filling.runs.len() >= KEYS_MAX || self.filling.positions.len() >= KEYS_MAX;
+        let (runs, positions) = (self.filling.runs.len(), self.filling.positions.len());
+        let crowded = runs >= KEYS_MAX || positions >= KEYS_MAX || self.filling.key_bytes >= KEY_BYTES_MAX;
         if self.filling.raw_bytes >= block_bytes || crowded {
             self.full.push_back(std::mem::take(&mut self.filling));
         }
@@ -326,6 +339,11 @@ impl State {
 
 #[cfg(test)]
 mod tests;
+
+fn key_bytes(key: &RunKey) -> usize {
+    let attributes = key.attributes.iter().map(|(key, value)| key.len() + value.len() + 4);
+    key.category.len() + key.source.len() + attributes.sum::<usize>()
+}
 
 /// No code panics while it holds the lock, so a poisoned one is still sound.
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::source::{Format, ReadFrom, Source, SourceKind, UnixSocketKind};
+use crate::source::{Format, ReadFrom, Source, SourceKind, TcpSource, Tls, Transport, UnixSocketKind, UnixSource};
 use crate::spool::{Spool, WhenFull};
 use crate::{Adaptor, ByteSize, Collector, HumanDuration, Secret, Settings, Sink};
 
@@ -58,22 +58,59 @@ fn describe_source(source: &Source) -> String {
             };
             format!("tails {}{except} from {from}", file.include.join(", "))
         }
-        SourceKind::Unix(unix) => {
-            let kind = match unix.socket {
-                UnixSocketKind::Stream => "stream",
-                UnixSocketKind::Datagram => "datagram",
-            };
-            format!("listens on the unix {kind} socket {}", unix.path.display())
-        }
-        SourceKind::Tcp(tcp) => format!("listens on tcp {}", tcp.listen),
+        SourceKind::Unix(unix) => format!("listens on {}", unix_socket(unix)),
+        SourceKind::Tcp(listener) => format!("listens on {}", tcp(listener)),
         SourceKind::Udp(udp) => format!("listens on udp {}", udp.listen),
         SourceKind::Stdin => "reads standard input".to_owned(),
+        SourceKind::Scribe(scribe) => format!("speaks Scribe on {}", tcp(&scribe.tcp)),
+        SourceKind::Syslog(syslog) => format!("speaks syslog on {}", transport(&syslog.transport)),
+        SourceKind::Forward(forward) => format!("speaks Forward on {}", transport(&forward.transport)),
+        SourceKind::Otlp(otlp) => {
+            let grpc = otlp.grpc.iter().map(|listener| format!("gRPC on {}", tcp(listener)));
+            let http = otlp.http.iter().map(|listener| format!("HTTP on {}", tcp(listener)));
+            format!("speaks OTLP over {}", grpc.chain(http).collect::<Vec<_>>().join(" and "))
+        }
+        SourceKind::Http(http) => format!("speaks HTTP on {}, {}", tcp(&http.tcp), token(&http.token)),
+        SourceKind::Gelf(gelf) => format!("speaks GELF on {}", transport(&gelf.transport)),
+        SourceKind::Journald(journald) => match journald.units.is_empty() {
+            true => "reads the systemd journal".to_owned(),
+            false => format!("reads the systemd journal of {}", journald.units.join(", ")),
+        },
+        SourceKind::Exec(exec) => match exec.interval {
+            Some(interval) => format!("runs `{}` every {}", exec.command.join(" "), HumanDuration(interval)),
+            None => format!("keeps `{}` running", exec.command.join(" ")),
+        },
+        SourceKind::Heartbeat(heartbeat) => format!("writes a record every {}", HumanDuration(heartbeat.interval)),
     };
     let format = match source.format {
         Format::Lines => "lines",
         Format::Json => "json",
     };
     format!("{input} ({format}, source {name}, category {category})")
+}
+
+fn unix_socket(unix: &UnixSource) -> String {
+    let kind = match unix.socket {
+        UnixSocketKind::Stream => "stream",
+        UnixSocketKind::Datagram => "datagram",
+    };
+    format!("the unix {kind} socket {}", unix.path.display())
+}
+
+fn tcp(tcp: &TcpSource) -> String {
+    match &tcp.tls {
+        None => format!("tcp {}", tcp.listen),
+        Some(Tls { client_ca_file: None, .. }) => format!("tcp {} with TLS", tcp.listen),
+        Some(_) => format!("tcp {} with TLS and client certificates", tcp.listen),
+    }
+}
+
+fn transport(transport: &Transport) -> String {
+    match transport {
+        Transport::Tcp(listener) => tcp(listener),
+        Transport::Udp(udp) => format!("udp {}", udp.listen),
+        Transport::Unix(unix) => unix_socket(unix),
+    }
 }
 
 fn describe_collector(text: &mut String, collector: &Collector) {

@@ -37,7 +37,33 @@ pub struct Heading {
 pub(crate) const SOURCE: &str = "adaptor.source";
 
 /// The types of source, in the order of the manual.
-pub(crate) const SOURCE_TYPES: [&str; 5] = ["file", "unix", "tcp", "udp", "stdin"];
+pub(crate) const SOURCE_TYPES: [&str; 14] = [
+    "file",
+    "unix",
+    "tcp",
+    "udp",
+    "stdin",
+    "scribe",
+    "syslog",
+    "forward",
+    "otlp",
+    "http",
+    "gelf",
+    "journald",
+    "exec",
+    "heartbeat",
+];
+
+/// The types that serve connections.
+const CONNECTIONS: &[&str] = &["unix", "tcp", "scribe", "syslog", "forward", "otlp", "http", "gelf"];
+/// The types that may speak TLS.
+const TLS: &[&str] = &["tcp", "scribe", "syslog", "forward", "otlp", "http", "gelf"];
+/// The types that listen at `listen`.
+const LISTEN: &[&str] = &["tcp", "udp", "scribe", "syslog", "forward", "http", "gelf"];
+/// The types that listen on a Unix socket or may.
+const UNIX: &[&str] = &["unix", "syslog", "forward"];
+/// The types whose messages are framed by the protocol.
+const FRAMED: &[&str] = &["scribe", "forward", "otlp", "http", "gelf"];
 
 /// Every heading, in the order of the manual.
 pub const HEADINGS: &[Heading] = &[
@@ -74,23 +100,42 @@ pub const KEYS: &[Key] = &[
     key("adaptor.spool.when_full", r#""block""#, "When the spool is full: \"block\" (sources wait), \"drop_newest\" or \"drop_oldest\". What is dropped is counted."),
     key("adaptor.spool.max_age", r#""30d""#, "A stream left over by an earlier run and older than this is not sent again; 1h to 3650d."),
     key("adaptor.spool.send_expired", "false", "Send streams older than max_age all the same: rows that were committed already may then appear twice."),
-    required("adaptor.source.type", r#""$type""#, "The type: \"file\", \"unix\", \"tcp\", \"udp\" or \"stdin\"."),
+    required("adaptor.source.type", r#""$type""#, "The type: \"file\", \"unix\", \"tcp\", \"udp\", \"stdin\", \"scribe\", \"syslog\", \"forward\", \"otlp\", \"http\", \"gelf\", \"journald\", \"exec\" or \"heartbeat\"."),
     unset("adaptor.source.name", r#""$type""#, "A unique name, at most 128 bytes. Not set: the type, then the type with -2, -3 and so on."),
     required("adaptor.source.include", r#"["/var/log/$type/*.log"]"#, "Globs of the files to follow.").of(&["file"]),
     key("adaptor.source.exclude", "[]", "Globs of files to leave out.").of(&["file"]),
-    key("adaptor.source.read_from", r#""beginning""#, "Where to start in files found when the adaptor first starts: \"beginning\" or \"end\".").of(&["file"]),
+    key("adaptor.source.read_from", r#""beginning""#, "Where to start in what is there when the adaptor first starts: \"beginning\" or \"end\".").of(&["file", "journald"]),
     key("adaptor.source.poll_interval", r#""250ms""#, "How often files are looked at; 10ms to 1m.").of(&["file"]),
     key("adaptor.source.max_open", "1024", "The most files held open at once; 1 to 1000000.").of(&["file"]),
-    required("adaptor.source.path", r#""/run/logboom/$type.sock""#, "The path of the socket, at most 107 bytes.").of(&["unix"]),
-    key("adaptor.source.socket", r#""stream""#, "The kind of socket: \"stream\" or \"datagram\".").of(&["unix"]),
-    key("adaptor.source.mode", r#""0660""#, "The permissions of the socket, in octal.").of(&["unix"]),
-    unset("adaptor.source.owner", r#""root:adm""#, "The owner of the socket, as user or user:group, names or numbers. Not set: the adaptor's user.").of(&["unix"]),
-    required("adaptor.source.listen", r#""127.0.0.1:1514""#, "The IP address and port to listen on.").of(&["tcp", "udp"]),
-    key("adaptor.source.max_connections", "1024", "The most connections at once; 1 to 1000000.").of(&["unix", "tcp"]),
-    key("adaptor.source.idle_timeout", r#""0s""#, "A connection silent for this long is closed; 0s is never, 30d is the most.").of(&["unix", "tcp"]),
-    key("adaptor.source.receive_buffer", r#""4MiB""#, "What the kernel may hold before datagrams are lost; 4KiB to 1GiB.").of(&["udp"]),
+    unset("adaptor.source.transport", r#""tcp""#, "What carries it: \"tcp\", \"udp\" (syslog, gelf) or \"unix\" (syslog, forward). Not set: udp for syslog and gelf, tcp for forward.").of(&["syslog", "forward", "gelf"]),
+    unset("adaptor.source.listen", r#""127.0.0.1:1514""#, "The IP address and port to listen on. Not set: the protocol's own port on loopback; tcp and udp have none. Off loopback it needs TLS, a token or insecure = true.").of(LISTEN),
+    key("adaptor.source.grpc_listen", r#""127.0.0.1:4317""#, "The IP address and port for OTLP over gRPC; empty for none.").of(&["otlp"]),
+    key("adaptor.source.http_listen", r#""127.0.0.1:4318""#, "The IP address and port for OTLP over HTTP; empty for none.").of(&["otlp"]),
+    unset("adaptor.source.path", r#""/run/logboom/$type.sock""#, "The path of the Unix socket, at most 107 bytes. A source that listens on a Unix socket must have it.").of(UNIX),
+    key("adaptor.source.socket", r#""stream""#, "The kind of Unix socket: \"stream\" or \"datagram\".").of(&["unix", "syslog"]),
+    key("adaptor.source.mode", r#""0660""#, "The permissions of the Unix socket, in octal.").of(UNIX),
+    unset("adaptor.source.owner", r#""root:adm""#, "The owner of the Unix socket, as user or user:group, names or numbers. Not set: the adaptor's user.").of(UNIX),
+    unset("adaptor.source.tls_cert_file", r#""/etc/logboom/tls.crt""#, "The certificate chain (PEM) that makes a TCP listener speak TLS 1.2 or 1.3. It needs tls_key_file.").of(TLS),
+    unset("adaptor.source.tls_key_file", r#""/etc/logboom/tls.key""#, "The private key (PEM) of tls_cert_file.").of(TLS),
+    unset("adaptor.source.tls_client_ca_file", r#""/etc/logboom/clients.crt""#, "Certificates (PEM) of which one must have signed a client's. Not set: clients need no certificate.").of(TLS),
+    unset("adaptor.source.token_file", r#""/etc/logboom/source-token""#, "A file with the bearer token that producers must send, at most 1KiB. Not set: no token is asked for.").of(&["http", "otlp"]),
+    unset("adaptor.source.shared_key_file", r#""/etc/logboom/shared-key""#, "A file with the key that Forward clients must prove to know, at most 1KiB. Not set: no handshake.").of(&["forward"]),
+    key("adaptor.source.insecure", "false", "Let anyone who reaches the listener send records, unencrypted and unasked.").of(&["tcp", "udp", "scribe", "syslog", "forward", "otlp", "http", "gelf"]),
+    key("adaptor.source.control_from", "[]", "IP addresses whose calls of reinitialize and shutdown are obeyed; all others are refused.").of(&["scribe"]),
+    key("adaptor.source.max_frame", r#""16MiB""#, "The most bytes of one message, request or chunked datagram, compressed or not; 64KiB to 64MiB. A longer one is refused.").of(FRAMED),
+    key("adaptor.source.max_connections", "1024", "The most connections at once; 1 to 1000000.").of(CONNECTIONS),
+    key("adaptor.source.idle_timeout", r#""0s""#, "A connection silent for this long is closed; 0s is never, 30d is the most. A peer that vanished is found by TCP keepalive.").of(CONNECTIONS),
+    key("adaptor.source.receive_buffer", r#""4MiB""#, "What the kernel may hold before datagrams are lost; 4KiB to 1GiB.").of(&["udp", "syslog", "gelf"]),
+    key("adaptor.source.units", "[]", "The systemd units to read, such as [\"nginx.service\"]; empty for all.").of(&["journald"]),
+    unset("adaptor.source.journal_path", r#""/var/log/journal""#, "A folder of journal files. Not set: the journal of this machine.").of(&["journald"]),
+    key("adaptor.source.journalctl", r#""journalctl""#, "The journalctl program to run.").of(&["journald"]),
+    required("adaptor.source.command", r#"["vmstat", "-n", "5"]"#, "The program to run and its arguments; no shell takes part.").of(&["exec"]),
+    unset("adaptor.source.interval", r#""30s""#, "exec: start the command so often, 1s to 30d; not set: keep it running. heartbeat: the time between two records, 1s to 1d; not set: 30s.").of(&["exec", "heartbeat"]),
+    key("adaptor.source.timeout", r#""30s""#, "A command that is started on an interval and runs for longer is killed; 1s to 1d.").of(&["exec"]),
+    unset("adaptor.source.working_folder", r#""/tmp""#, "The folder that the command runs in. Not set: the adaptor's.").of(&["exec"]),
+    key("adaptor.source.environment", "{}", "Variables that the command has besides the adaptor's own.").of(&["exec"]),
     key("adaptor.source.format", r#""lines""#, "What comes in: \"lines\" of text, or \"json\", one object a line."),
-    unset("adaptor.source.category", r#""app.{source}""#, "The category; may hold {source}, {host} and for files {file_stem}, {file_name}. Not set: {file_stem} for files, else {source}."),
+    unset("adaptor.source.category", r#""app.{source}""#, "The category; may hold {source}, {host}, for files {file_stem} and {file_name}, {app_name}, {hostname}, {facility}, {severity}, {tag}, and any attribute whose name has a dot. Not set: {file_stem} for files, {tag} for forward, {service.name} for otlp, else {source}."),
     key("adaptor.source.max_line", r#""1MiB""#, "The longest line taken as it is; 64B to 4MiB."),
     key("adaptor.source.on_long_line", r#""truncate""#, "What becomes of a longer line: \"truncate\", \"split\" or \"drop\"; each is counted."),
     key("adaptor.source.attributes", "{}", "Attributes put on every record of this source, such as { team = \"web\" }."),

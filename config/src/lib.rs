@@ -38,7 +38,9 @@ pub use secret::Secret;
 pub use settings::{SETTINGS_BYTES_MAX, Settings};
 pub use sink::Sink;
 pub use source::{
-    FileSource, Format, OnLongLine, ReadFrom, Source, SourceKind, TcpSource, UdpSource, UnixSocketKind, UnixSource,
+    ExecSource, FileSource, Format, ForwardSource, GelfSource, HeartbeatSource, HttpSource, JournaldSource, OnLongLine,
+    OtlpSource, ReadFrom, ScribeSource, Source, SourceKind, SyslogSource, TcpSource, Tls, Transport, UdpSource,
+    UnixSocketKind, UnixSource,
 };
 pub use spool::{Spool, WhenFull};
-pub use template::{CATEGORY_BYTES_MAX, Template, TemplateValues, category_is_valid};
+pub use template::{CATEGORY_BYTES_MAX, RecordValues, Template, TemplateValues, category_is_valid};

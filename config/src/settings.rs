@@ -6,7 +6,6 @@ use std::path::Path;
 
 use crate::document::{self, Origin};
 use crate::error::{Error, one_line};
-use crate::source::SourceKind;
 use crate::{Adaptor, ByteSize, Collector, Sink};
 
 /// The most bytes of a settings file: 1 MiB.
@@ -82,9 +81,9 @@ impl Settings {
     fn source_at_collector(&self) -> Option<&str> {
         let listen = self.collector.as_ref()?.listen;
         let sources = &self.adaptor.as_ref()?.sources;
-        let clash = sources.iter().find(|source| match &source.kind {
-            SourceKind::Tcp(tcp) => tcp.listen == listen && listen.port() != 0,
-            _ => false,
+        let clash = sources.iter().find(|source| {
+            let mut listeners = source.kind.tcp_listeners().into_iter();
+            listeners.any(|tcp| tcp.listen == listen && listen.port() != 0)
         });
         clash.map(|source| source.name.as_str())
     }

@@ -3,6 +3,8 @@
 
 mod clash;
 mod file;
+mod local;
+mod protocols;
 mod tcp;
 mod udp;
 mod unix;
@@ -10,7 +12,9 @@ mod unix;
 use std::collections::BTreeMap;
 
 pub use file::{FileSource, ReadFrom};
-pub use tcp::TcpSource;
+pub use local::{ExecSource, HeartbeatSource, JournaldSource};
+pub use protocols::{ForwardSource, GelfSource, HttpSource, OtlpSource, ScribeSource, SyslogSource, Transport};
+pub use tcp::{TcpSource, Tls};
 pub use udp::UdpSource;
 pub use unix::{UnixSocketKind, UnixSource};
 
@@ -54,6 +58,24 @@ pub enum SourceKind {
     Udp(UdpSource),
     /// Standard input, to its end.
     Stdin,
+    /// Scribe's Thrift protocol.
+    Scribe(ScribeSource),
+    /// syslog, RFC 3164 and RFC 5424.
+    Syslog(SyslogSource),
+    /// Fluentd's Forward protocol.
+    Forward(ForwardSource),
+    /// OpenTelemetry logs.
+    Otlp(OtlpSource),
+    /// HTTP, with the intakes of Elasticsearch, Loki and Splunk.
+    Http(HttpSource),
+    /// Graylog's GELF.
+    Gelf(GelfSource),
+    /// The systemd journal.
+    Journald(JournaldSource),
+    /// A command's output.
+    Exec(ExecSource),
+    /// A record on an interval.
+    Heartbeat(HeartbeatSource),
 }
 
 /// How records are written.
@@ -77,7 +99,7 @@ pub enum OnLongLine {
 }
 
 impl SourceKind {
-    /// The type as it is written in settings: `file`, `unix`, `tcp`, `udp` or `stdin`.
+    /// The type as it is written in settings, such as `file`.
     pub fn type_name(&self) -> &'static str {
         match self {
             SourceKind::File(_) => "file",
@@ -85,6 +107,15 @@ impl SourceKind {
             SourceKind::Tcp(_) => "tcp",
             SourceKind::Udp(_) => "udp",
             SourceKind::Stdin => "stdin",
+            SourceKind::Scribe(_) => "scribe",
+            SourceKind::Syslog(_) => "syslog",
+            SourceKind::Forward(_) => "forward",
+            SourceKind::Otlp(_) => "otlp",
+            SourceKind::Http(_) => "http",
+            SourceKind::Gelf(_) => "gelf",
+            SourceKind::Journald(_) => "journald",
+            SourceKind::Exec(_) => "exec",
+            SourceKind::Heartbeat(_) => "heartbeat",
         }
     }
 
@@ -94,8 +125,51 @@ impl SourceKind {
             "unix" => SourceKind::Unix(UnixSource::read(section)?),
             "tcp" => SourceKind::Tcp(TcpSource::read(section)?),
             "udp" => SourceKind::Udp(UdpSource::read(section)?),
+            "scribe" => SourceKind::Scribe(ScribeSource::read(section)?),
+            "syslog" => SourceKind::Syslog(SyslogSource::read(section)?),
+            "forward" => SourceKind::Forward(ForwardSource::read(section)?),
+            "otlp" => SourceKind::Otlp(OtlpSource::read(section)?),
+            "http" => SourceKind::Http(HttpSource::read(section)?),
+            "gelf" => SourceKind::Gelf(GelfSource::read(section)?),
+            "journald" => SourceKind::Journald(JournaldSource::read(section)?),
+            "exec" => SourceKind::Exec(ExecSource::read(section)?),
+            "heartbeat" => SourceKind::Heartbeat(HeartbeatSource::read(section)?),
             _ => SourceKind::Stdin,
         })
+    }
+
+    /// Where it listens on TCP.
+    pub fn tcp_listeners(&self) -> Vec<&TcpSource> {
+        match self {
+            SourceKind::Tcp(tcp)
+            | SourceKind::Scribe(ScribeSource { tcp, .. })
+            | SourceKind::Http(HttpSource { tcp, .. }) => vec![tcp],
+            SourceKind::Otlp(otlp) => otlp.grpc.iter().chain(&otlp.http).collect(),
+            SourceKind::Syslog(SyslogSource { transport: Transport::Tcp(tcp) })
+            | SourceKind::Forward(ForwardSource { transport: Transport::Tcp(tcp), .. })
+            | SourceKind::Gelf(GelfSource { transport: Transport::Tcp(tcp), .. }) => vec![tcp],
+            _ => vec![],
+        }
+    }
+
+    /// Where it listens on UDP.
+    pub fn udp_listener(&self) -> Option<&UdpSource> {
+        match self {
+            SourceKind::Udp(udp)
+            | SourceKind::Syslog(SyslogSource { transport: Transport::Udp(udp) })
+            | SourceKind::Gelf(GelfSource { transport: Transport::Udp(udp), .. }) => Some(udp),
+            _ => None,
+        }
+    }
+
+    /// Its Unix socket.
+    pub fn unix_socket(&self) -> Option<&UnixSource> {
+        match self {
+            SourceKind::Unix(unix)
+            | SourceKind::Syslog(SyslogSource { transport: Transport::Unix(unix) })
+            | SourceKind::Forward(ForwardSource { transport: Transport::Unix(unix), .. }) => Some(unix),
+            _ => None,
+        }
     }
 }
 
@@ -109,6 +183,8 @@ impl Source {
         let category = match (section.given("category"), &kind) {
             (Some(category), _) => read_category(&category, &kind)?,
             (None, SourceKind::File(_)) => Template::file_stem(),
+            (None, SourceKind::Forward(_)) => Template::field("tag"),
+            (None, SourceKind::Otlp(_)) => Template::field("service.name"),
             (None, _) => Template::source_name(),
         };
         Ok(Source {

@@ -22,6 +22,12 @@ pub fn category_is_valid(category: &str) -> bool {
 /// | `{file_name}` | the last component of the path |
 /// | `{source}` | the name of the source |
 /// | `{host}` | the host that the records come from |
+/// | `{app_name}`, `{hostname}`, `{facility}` | the record's attribute `syslog.app_name`, `syslog.hostname`, `syslog.facility` |
+/// | `{tag}` | its attribute `fluent.tag` |
+/// | `{severity}` | its severity as it was written |
+/// | a name with a dot, such as `{service.name}` | its attribute of that name |
+///
+/// What a record does not have becomes the name of the source.
 ///
 /// `{{` and `}}` stand for a brace. `Display` gives the text back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +42,38 @@ enum Part {
     FileName,
     Source,
     Host,
+    Severity,
+    /// The name of an attribute.
+    Attribute(String),
+}
+
+/// Placeholders that are short for an attribute.
+const SHORT: [(&str, &str); 4] = [
+    ("app_name", "syslog.app_name"),
+    ("hostname", "syslog.hostname"),
+    ("facility", "syslog.facility"),
+    ("tag", "fluent.tag"),
+];
+
+/// What the placeholders of a [`Template`] stand for that only a record can fill.
+pub trait RecordValues {
+    /// The record's attribute of this name.
+    fn attribute(&self, name: &str) -> Option<&str>;
+    /// Its severity as it was written; empty for none.
+    fn severity(&self) -> &str;
+}
+
+/// No record at hand.
+struct NoRecord;
+
+impl RecordValues for NoRecord {
+    fn attribute(&self, _: &str) -> Option<&str> {
+        None
+    }
+
+    fn severity(&self) -> &str {
+        ""
+    }
 }
 
 /// What the placeholders of a [`Template`] stand for.
@@ -65,6 +103,16 @@ impl Template {
         Template { parts: vec![Part::Source] }
     }
 
+    /// What records say under this name.
+    pub(crate) fn field(name: &str) -> Template {
+        Template { parts: placeholder(name).into_iter().collect() }
+    }
+
+    /// Whether it has placeholders that only a record can fill.
+    pub fn needs_record(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Severity | Part::Attribute(_)))
+    }
+
     /// Whether it has placeholders that only a file can fill.
     pub fn needs_file(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::FileStem | Part::FileName))
@@ -75,18 +123,28 @@ impl Template {
     /// File names and hosts are not ours to choose, so the result may be too long or hold control
     /// characters: ask [`category_is_valid`] before it is used.
     pub fn render(&self, values: &TemplateValues<'_>) -> String {
-        let name = values.file_path.and_then(Path::file_name).map(|name| name.to_string_lossy());
-        let name = name.as_deref().unwrap_or(values.source);
-        self.parts
-            .iter()
-            .map(|part| match part {
-                Part::Text(text) => text,
-                Part::FileStem if values.file_path.is_some() => stem(name),
-                Part::FileStem | Part::FileName => name,
-                Part::Source => values.source,
-                Part::Host => values.host,
-            })
-            .collect()
+        let mut text = String::new();
+        self.render_into(values, &NoRecord, &mut text);
+        text
+    }
+
+    /// The same for a record, added to `text`.
+    pub fn render_into(&self, values: &TemplateValues<'_>, record: &impl RecordValues, text: &mut String) {
+        let name = || values.file_path.and_then(Path::file_name).map(|name| name.to_string_lossy());
+        for part in &self.parts {
+            match part {
+                Part::Text(plain) => text.push_str(plain),
+                Part::FileStem => text.push_str(name().as_deref().map_or(values.source, stem)),
+                Part::FileName => text.push_str(name().as_deref().unwrap_or(values.source)),
+                Part::Source => text.push_str(values.source),
+                Part::Host => text.push_str(values.host),
+                Part::Severity if record.severity().is_empty() => text.push_str(values.source),
+                Part::Severity => text.push_str(record.severity()),
+                Part::Attribute(name) => {
+                    text.push_str(record.attribute(name).filter(|value| !value.is_empty()).unwrap_or(values.source));
+                }
+            }
+        }
     }
 }
 
@@ -117,7 +175,7 @@ impl FromStr for Template {
                 let Some(part) = placeholder(name) else {
                     let name = quoted(name);
                     return refuse(format!(
-                        "has the unknown placeholder `{{{name}}}`; the known ones are {{file_stem}}, {{file_name}}, {{source}} and {{host}}"
+                        "has the unknown placeholder `{{{name}}}`; the known ones are {{file_stem}}, {{file_name}}, {{source}}, {{host}}, {{app_name}}, {{hostname}}, {{facility}}, {{severity}}, {{tag}}, and attributes by a name with a dot"
                     ));
                 };
                 if !plain.is_empty() {
@@ -161,7 +219,12 @@ fn placeholder(name: &str) -> Option<Part> {
         "file_name" => Some(Part::FileName),
         "source" => Some(Part::Source),
         "host" => Some(Part::Host),
-        _ => None,
+        "severity" => Some(Part::Severity),
+        name if name.contains('.') && !name.chars().any(char::is_whitespace) => Some(Part::Attribute(name.to_owned())),
+        name => {
+            let (_, attribute) = SHORT.iter().find(|(short, _)| *short == name)?;
+            Some(Part::Attribute((*attribute).to_owned()))
+        }
     }
 }
 
@@ -173,6 +236,11 @@ impl fmt::Display for Template {
             Part::FileName => f.write_str("{file_name}"),
             Part::Source => f.write_str("{source}"),
             Part::Host => f.write_str("{host}"),
+            Part::Severity => f.write_str("{severity}"),
+            Part::Attribute(name) => {
+                let short = SHORT.iter().find(|(_, attribute)| attribute == name);
+                write!(f, "{{{}}}", short.map_or(name.as_str(), |(short, _)| short))
+            }
         })
     }
 }
@@ -220,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_template_displays_as_it_was_written() {
-        for text in ["a", "{{a}}.{host}", "{file_stem}{file_name}{source}"] {
+        for text in ["a", "{{a}}.{host}", "{file_stem}{file_name}{source}", "{app_name}.{severity}-{k8s.pod.name}"] {
             assert_eq!(text.parse::<Template>().unwrap().to_string(), text);
         }
     }
@@ -228,7 +296,7 @@ mod tests {
     #[test]
     fn what_cannot_render_to_a_category_is_refused() {
         let error = "a.{hots}".parse::<Template>().unwrap_err().to_string();
-        assert!(error.contains("{hots}") && error.contains("{file_stem}, {file_name}, {source} and {host}"));
+        assert!(error.contains("{hots}") && error.contains("{file_stem}, {file_name}, {source}, {host}"));
         for text in ["", "{host", "host}", "{}", "a\nb", "a\u{7f}", &"a".repeat(257)] {
             assert!(text.parse::<Template>().is_err(), "{text:?}");
         }

@@ -4,13 +4,29 @@
 //! is told to stop. It turns bytes into chunks for the [`Intake`] and answers its producer, where it can, only after the
 //! chunk's receipt says that it is durable.
 
+mod decompress;
+mod exec;
 mod file;
+mod forward;
+mod funnel;
+mod gelf;
+mod heartbeat;
+mod http;
+mod inlet;
+mod journald;
 mod line;
+mod net;
+mod otlp;
+mod scribe;
 mod socket;
 mod stdin;
+mod syslog;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use futures::future::BoxFuture;
 use logboom_config::{Source, SourceKind};
@@ -18,6 +34,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::counters::Counters;
 use crate::intake::Intake;
+
+use funnel::Funnel;
+use inlet::{Batch, Inlet};
 
 /// What every source of an adaptor shares. Cheap to clone.
 #[derive(Clone)]
@@ -57,10 +76,24 @@ pub async fn open(source: Source, context: Context, stop: CancellationToken) -> 
     let name = source.name.clone();
     let opened: Result<Running, String> = match source.kind.clone() {
         SourceKind::File(settings) => file::open(source, settings, context, stop).await,
-        SourceKind::Unix(settings) => socket::open_unix(source, settings, context, stop).await,
-        SourceKind::Tcp(settings) => socket::open_tcp(source, settings, context, stop).await,
-        SourceKind::Udp(settings) => socket::open_udp(source, settings, context, stop).await,
+        SourceKind::Unix(_) | SourceKind::Tcp(_) | SourceKind::Udp(_) => socket::open(source, context, stop),
         SourceKind::Stdin => stdin::open(source, context, stop).await,
+        SourceKind::Scribe(settings) => scribe::open(source, settings, context, stop),
+        SourceKind::Syslog(settings) => syslog::open(source, settings, context, stop),
+        SourceKind::Forward(settings) => forward::open(source, settings, context, stop),
+        SourceKind::Otlp(settings) => otlp::open(source, settings, context, stop),
+        SourceKind::Http(settings) => http::open(source, settings, context, stop),
+        SourceKind::Gelf(settings) => gelf::open(source, settings, context, stop),
+        SourceKind::Journald(settings) => journald::open(source, settings, context, stop),
+        SourceKind::Exec(settings) => exec::open(source, settings, context, stop),
+        SourceKind::Heartbeat(settings) => heartbeat::open(source, settings, context, stop),
     };
     opened.map_err(|message| OpenError { source_name: name, message })
+}
+
+/// The time now, in nanoseconds since 1970: what is observed is observed at this. Ask once for each read, not for each
+/// line.
+pub(crate) fn observed_now() -> i64 {
+    let since = UNIX_EPOCH.elapsed().unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

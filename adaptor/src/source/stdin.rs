@@ -12,9 +12,9 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::line::{LineSplitter, Parser, observed_now};
-use super::socket::{DRAIN_QUIET, DRAIN_TIME};
-use super::{Context, Running};
+use super::line::{LineSplitter, Parser};
+use super::net::{DRAIN_QUIET, DRAIN_TIME};
+use super::{Context, Running, observed_now};
 use crate::intake::{Chunk, Refused};
 
 /// Bytes of one read at most.
@@ -126,7 +126,7 @@ mod tests {
     use logboom_config::SourceKind;
 
     use super::*;
-    use crate::source::line::testing::{context, records};
+    use crate::source::testing::{context, records};
 
     fn bodies(context: &Context) -> Vec<String> {
         let taken = context.intake.take(Duration::ZERO).unwrap();

@@ -30,6 +30,12 @@ pub enum ReadFrom {
     End,
 }
 
+impl ReadFrom {
+    pub(super) fn read(section: &Section<'_>) -> Result<ReadFrom, Error> {
+        section.get("read_from").choice(&[("beginning", ReadFrom::Beginning), ("end", ReadFrom::End)])
+    }
+}
+
 impl FileSource {
     /// The default settings for the files that these globs find.
     pub fn at<G: Into<String>>(include: impl IntoIterator<Item = G>) -> FileSource {
@@ -51,9 +57,7 @@ impl FileSource {
         Ok(FileSource {
             include,
             exclude: globs(&section.get("exclude"))?,
-            read_from: section
-                .get("read_from")
-                .choice(&[("beginning", ReadFrom::Beginning), ("end", ReadFrom::End)])?,
+            read_from: ReadFrom::read(section)?,
             poll_interval: section.get("poll_interval").duration(10 * millis..=60_000 * millis)?,
             max_open: section.get("max_open").count(1..=1_000_000)? as usize,
         })

@@ -1,12 +1,13 @@
-//! A source of type `udp`: a UDP listener.
+//! A UDP listener: a source of type `udp`, and what the protocols that listen on UDP share.
 
 use std::net::SocketAddr;
 
+use super::tcp::{guard, required_listen};
 use crate::error::Error;
 use crate::keys::SOURCE;
 use crate::section::Section;
 
-/// Settings of a UDP source.
+/// Settings of a UDP listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UdpSource {
     /// Where to listen.
@@ -21,8 +22,18 @@ impl UdpSource {
         UdpSource::with_listen(listen, &Section::defaults(SOURCE)).expect("the defaults are valid")
     }
 
+    /// A source of type `udp`, which has no port of its own.
     pub(super) fn read(section: &Section<'_>) -> Result<UdpSource, Error> {
-        UdpSource::with_listen(section.required("listen")?.listen()?, section)
+        let source = UdpSource::with_listen(required_listen(section)?, section)?;
+        guard(section, "listen", source.listen, false)?;
+        Ok(source)
+    }
+
+    /// A listener of a protocol with a `default` address.
+    pub(super) fn of_protocol(section: &Section<'_>, default: SocketAddr) -> Result<UdpSource, Error> {
+        let listen = section.given("listen").map_or(Ok(default), |value| value.listen())?;
+        guard(section, "listen", listen, false)?;
+        UdpSource::with_listen(listen, section)
     }
 
     fn with_listen(listen: SocketAddr, section: &Section<'_>) -> Result<UdpSource, Error> {

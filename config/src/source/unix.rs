@@ -44,8 +44,11 @@ impl UnixSource {
     }
 
     pub(super) fn read(section: &Section<'_>) -> Result<UnixSource, Error> {
-        let path = section.required("path")?.name(PATH_BYTES_MAX)?;
-        UnixSource::with_path(path.into(), section)
+        let Some(path) = section.given("path") else {
+            let message = "is missing; add for example `path = \"/run/logboom/app.sock\"`";
+            return Err(section.wrong("path", message));
+        };
+        UnixSource::with_path(path.name(PATH_BYTES_MAX)?.into(), section)
     }
 
     fn with_path(path: PathBuf, section: &Section<'_>) -> Result<UnixSource, Error> {

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use logboom_config::{Error, Settings};
 
-use crate::{FULL, refuse};
+use crate::{FULL, parse, refuse};
 
 #[test]
 fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
@@ -100,14 +100,14 @@ fn wrong_sources_are_answered_with_what_to_write() {
         (
             3,
             "type = \"fil\"",
-            "type` must be one of \"file\", \"unix\", \"tcp\", \"udp\", \"stdin\", not \"fil\"; did you mean \"file\"?",
+            "type` must be one of \"file\", \"unix\", \"tcp\", \"udp\", \"stdin\", \"scribe\", \"syslog\",",
         ),
         (2, "type = \"file\"", "include` is missing; add for example `include = [\"/var/log/app/*.log\"]`"),
         (4, "type = \"file\"\ninclude = []", "include` must have at least one glob"),
         (
             4,
             "type = \"file\"\nlisten = \"a\"",
-            "listen` belongs to a source of type \"tcp\" or \"udp\", not \"file\"; remove it",
+            "listen` belongs to a source of type \"tcp\" or \"udp\" or \"scribe\" or",
         ),
         (
             4,
@@ -164,6 +164,48 @@ fn an_open_collector_needs_a_token_or_says_that_it_is_insecure() {
 }
 
 #[test]
+fn an_open_listener_needs_a_guard_or_says_that_it_is_insecure() {
+    for lines in [
+        "type = \"tcp\"\nlisten = \"0.0.0.0:1\"",
+        "type = \"udp\"\nlisten = \"10.0.0.1:1\"",
+        "type = \"scribe\"\nlisten = \"[::]:1463\"",
+        "type = \"syslog\"\nlisten = \"0.0.0.0:514\"",
+        "type = \"syslog\"\ntransport = \"tcp\"\nlisten = \"0.0.0.0:514\"",
+        "type = \"forward\"\nlisten = \"0.0.0.0:24224\"",
+        "type = \"http\"\nlisten = \"0.0.0.0:80\"",
+        "type = \"gelf\"\nlisten = \"0.0.0.0:12201\"",
+        "type = \"otlp\"\nhttp_listen = \"0.0.0.0:4318\"",
+    ] {
+        let answer = refuse(&format!("[[adaptor.source]]\n{lines}"));
+        assert!(answer.contains("listen` is ") && answer.contains("which other machines can reach"), "{answer}");
+        parse(&format!("[[adaptor.source]]\n{lines}\ninsecure = true"));
+    }
+}
+
+#[test]
+fn what_a_transport_does_not_have_is_refused() {
+    for (lines, answer) in [
+        ("type = \"syslog\"\npath = \"/a\"", "path` has no meaning with `transport = \"udp\"`"),
+        (
+            "type = \"forward\"\ntransport = \"unix\"\npath = \"/a\"\nlisten = \"[::1]:1\"",
+            "listen` has no meaning with",
+        ),
+        ("type = \"forward\"\ntransport = \"udp\"", "transport` must be one of \"tcp\", \"unix\", not \"udp\""),
+        ("type = \"syslog\"\ntransport = \"unix\"", "path` is missing; add for example"),
+        (
+            "type = \"tcp\"\nlisten = \"[::1]:1\"\ntls_cert_file = \"/c\"",
+            "tls_cert_file` needs `tls_key_file`; set both",
+        ),
+        ("type = \"otlp\"\ngrpc_listen = \"\"\nhttp_listen = \"\"", "grpc_listen` is empty, and so is `http_listen`"),
+        ("type = \"exec\"\ncommand = []", "command` must begin with the program to run"),
+        ("type = \"scribe\"\ncontrol_from = [\"me\"]", "control_from` is not an IP address"),
+    ] {
+        let refusal = refuse(&format!("[[adaptor.source]]\n{lines}"));
+        assert!(refusal.contains(&format!("key `adaptor.source.{answer}")), "{refusal}");
+    }
+}
+
+#[test]
 fn sections_that_need_each_other_are_asked_for() {
     let answer = "l.toml:2: key `sink.url` is missing; a collector needs a sink: add `[sink]` with `url = \"s3://bucket/prefix\"`";
     assert_eq!(refuse("\n[collector]"), answer);
@@ -171,7 +213,7 @@ fn sections_that_need_each_other_are_asked_for() {
     assert_eq!(refuse("# nothing\n"), answer);
     let answer = "l.toml:1: key `sink.url` is missing; add for example `url = \"file:///var/lib/logboom/table\"`";
     assert_eq!(refuse("[sink]\n"), answer);
-    let text = FULL.replace("[::1]:1514", "0.0.0.0:14630");
+    let text = FULL.replace("[::1]:1514\"", "0.0.0.0:14630\"\ninsecure = true");
     assert!(refuse(&text).contains("key `collector.listen` is the address of source `tcp` too"));
 }
 

@@ -78,6 +78,7 @@ listen = "[::1]:1514"
 [[adaptor.source]]
 type = "udp"
 listen = "0.0.0.0:1514"
+insecure = true
 receive_buffer = "64KiB"
 
 [[adaptor.source]]

@@ -23,8 +23,7 @@ use super::follow::{Check, Followed, Look, Place, Start, forgotten};
 use super::identity::{FileId, HEAD_BYTES_MAX, Standing, Verdict, born, born_apart, read_head};
 use super::{GRACE_LOOKS, Outlet, Stopped};
 use crate::intake::Chunk;
-use crate::source::Context;
-use crate::source::line::observed_now;
+use crate::source::{Context, observed_now};
 
 /// Bytes of one read, and so about of one chunk.
 const READ_BYTES: usize = 256 << 10;
@@ -35,7 +34,7 @@ const LOOK_TIME_PART: u32 = 50;
 /// However long a look takes, the next one is not later than this.
 const LOOK_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Most positions of one chunk.
-const POSITIONS_PER_CHUNK: usize = 4096;
+const POSITIONS_PER_CHUNK: usize = 256;
 /// Looks between two searches for a file that is neither there nor certainly gone.
 const LOOKS_PER_SEARCH: u64 = 64;
 

@@ -94,24 +94,11 @@ impl<'a> Fields<'a> {
         self.interpret()
     }
 
-    /// The category that the line names, if it may be one.
-    pub(super) fn category(&self) -> Option<&str> {
-        self.category.as_deref()
-    }
-
-    /// Makes the category an attribute, because there are too many.
-    pub(super) fn demote_category(&mut self) {
-        if let Some(category) = self.category.take() {
-            // A record with all the attributes that it may have goes without.
-            let _ = self.set("logboom.category".into(), category);
-        }
-    }
-
-    /// Calls `push` with the record of `line`, from which this was read.
-    pub(super) fn with_record(&mut self, observed: i64, line: &[u8], push: impl FnOnce(&Record<'_>)) {
+    /// Calls `push` with the record of `line`, from which this was read, and the category that it names.
+    pub(super) fn with_record(&mut self, observed: i64, line: &[u8], push: impl FnOnce(Option<&str>, &Record<'_>)) {
         let mut attributes = recycle(std::mem::take(&mut self.views));
         attributes.extend(self.attributes.iter().map(|(key, value)| (key.as_ref(), value.as_ref())));
-        push(&Record {
+        let record = Record {
             timestamp: self.timestamp,
             observed,
             severity_number: self.severity_number,
@@ -120,7 +107,8 @@ impl<'a> Fields<'a> {
             attributes: &attributes,
             trace_id: self.trace_id,
             span_id: self.span_id,
-        });
+        };
+        push(self.category.as_deref(), &record);
         self.views = recycle(attributes);
     }
 
@@ -304,11 +292,10 @@ mod tests {
     fn read<T>(line: &str, look: impl FnOnce(Option<&str>, &Record<'_>) -> T) -> Result<T, Unparsed> {
         let mut fields = Fields::default();
         fields.read(line.as_bytes())?;
-        let category = fields.category().map(str::to_owned);
         let mut look = Some(look);
         let mut seen = None;
-        fields.with_record(7, line.as_bytes(), |record| {
-            seen = look.take().map(|look| look(category.as_deref(), record));
+        fields.with_record(7, line.as_bytes(), |category, record| {
+            seen = look.take().map(|look| look(category, record));
         });
         Ok(seen.unwrap())
     }
@@ -445,7 +432,7 @@ mod tests {
             let line = String::from(r#"{"a":"1","b":"2\n"}"#);
             let mut used = std::mem::take(&mut fields).reuse();
             used.read(line.as_bytes()).unwrap();
-            used.with_record(0, line.as_bytes(), |record| assert_eq!(record.attributes, [("a", "1"), ("b", "2\n")]));
+            used.with_record(0, line.as_bytes(), |_, record| assert_eq!(record.attributes, [("a", "1"), ("b", "2\n")]));
             let place = (used.attributes.as_ptr() as usize, used.views.as_ptr() as usize);
             assert_eq!(*kept.get_or_insert(place), place);
             fields = used.reuse();

@@ -8,18 +8,7 @@ mod json;
 mod parser;
 mod severity;
 mod splitter;
-#[cfg(test)]
-pub(crate) mod testing;
 mod timestamp;
-
-use std::time::UNIX_EPOCH;
 
 pub(crate) use parser::Parser;
 pub(crate) use splitter::LineSplitter;
-
-/// The time now, in nanoseconds since 1970: what is observed is observed at this. Ask once for each read, not for each
-/// line.
-pub(crate) fn observed_now() -> i64 {
-    let since = UNIX_EPOCH.elapsed().unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
-}

@@ -1,29 +1,23 @@
 //! Turns lines into records of a chunk, in the format of their source.
 
-use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use logboom_config::{CATEGORY_BYTES_MAX, Format, Source, TemplateValues};
-use logboom_wire::{Record, RunKey};
+use logboom_config::{Format, Source};
+use logboom_wire::Record;
 
 use super::json::{Fields, Unparsed};
 use crate::counters::Counters;
 use crate::intake::Chunk;
-use crate::source::Context;
+use crate::source::{Context, Funnel};
 
-/// Categories that a parser remembers the keys of, and that a chunk may have. A producer that makes up more makes the
-/// parser start afresh, and has the rest of the chunk put under the source's own category.
-const KEYS_MAX: usize = 1000;
-/// Attribute of a JSON line that was kept as a plain record: why.
+/// Attribute of a line that was kept as a plain record: why.
 const PARSE_ERROR: &str = "logboom.parse_error";
 
-/// Parses the lines of one file, connection or socket. A clone shares the source's key and nothing else.
+/// Parses the lines of one file, connection or socket. A clone shares what its source says and nothing else.
 pub(crate) struct Parser {
     format: Format,
-    key: Arc<RunKey>,
-    /// Keys of the categories that records named, by category.
-    keys: HashMap<String, Arc<RunKey>>,
+    funnel: Funnel,
     fields: Fields<'static>,
     counters: Arc<Counters>,
 }
@@ -32,8 +26,7 @@ impl Clone for Parser {
     fn clone(&self) -> Self {
         Self {
             format: self.format,
-            key: self.key.clone(),
-            keys: HashMap::new(),
+            funnel: self.funnel.clone(),
             fields: Fields::default(),
             counters: self.counters.clone(),
         }
@@ -43,23 +36,9 @@ impl Clone for Parser {
 impl Parser {
     /// A parser for `source`; for a file source, for its file at `file_path`.
     pub(crate) fn new(source: &Source, context: &Context, file_path: Option<&Path>) -> Self {
-        let values = TemplateValues { file_path, source: &source.name, host: &context.host };
-        let mut attributes: BTreeMap<&str, String> = BTreeMap::new();
-        for (key, value) in context.labels.iter().chain(&source.attributes) {
-            attributes.insert(key, value.clone());
-        }
-        if let Some(path) = file_path {
-            attributes.insert("log.file.path", path.to_string_lossy().into_owned());
-        }
-        let key = RunKey {
-            category: usable_category(&source.category.render(&values), &source.name),
-            source: source.name.clone(),
-            attributes: attributes.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
-        };
         Self {
             format: source.format,
-            key: Arc::new(key),
-            keys: HashMap::new(),
+            funnel: Funnel::new(source, context, file_path),
             fields: Fields::default(),
             counters: context.counters.clone(),
         }
@@ -74,7 +53,7 @@ impl Parser {
     pub(crate) fn parse(&mut self, observed_ns: i64, line: &[u8], chunk: &mut Chunk) {
         match (self.format, line.first()) {
             (Format::Json, Some(b'{')) => self.parse_json(observed_ns, line, chunk),
-            _ => chunk.rows(&self.key).push_line(observed_ns, line),
+            _ => self.funnel.line(observed_ns, line, chunk),
         }
     }
 
@@ -82,56 +61,28 @@ impl Parser {
         let mut fields = std::mem::take(&mut self.fields).reuse();
         match fields.read(line) {
             Ok(()) => {
-                // A chunk becomes part of one block, whose header is bounded.
-                if chunk.keys() >= KEYS_MAX {
-                    fields.demote_category();
-                }
-                let key = match fields.category() {
-                    Some(category) => self.key_of(category),
-                    None => &self.key,
-                };
-                let rows = chunk.rows(key);
-                fields.with_record(observed, line, |record| rows.push(record));
+                fields.with_record(observed, line, |category, record| self.funnel.record(category, record, chunk))
             }
             Err(Unparsed(reason)) => {
                 self.counters.lines_unparsed.add(1);
                 let attributes = [(PARSE_ERROR, reason.as_ref())];
-                let record = Record { observed, body: line, attributes: &attributes, ..Record::default() };
-                chunk.rows(&self.key).push(&record);
+                self.funnel.record(
+                    None,
+                    &Record { observed, body: line, attributes: &attributes, ..Record::default() },
+                    chunk,
+                );
             }
         }
         self.fields = fields.reuse();
     }
-
-    /// The key of records that name `category`, which is valid.
-    fn key_of(&mut self, category: &str) -> &Arc<RunKey> {
-        if category == self.key.category {
-            return &self.key;
-        }
-        if !self.keys.contains_key(category) {
-            if self.keys.len() >= KEYS_MAX {
-                self.keys.clear();
-            }
-            let key = RunKey { category: category.to_owned(), ..(*self.key).clone() };
-            self.keys.insert(category.to_owned(), Arc::new(key));
-        }
-        &self.keys[category]
-    }
-}
-
-/// `rendered` as a category: a file's name, which it may hold, can be anything.
-fn usable_category(rendered: &str, otherwise: &str) -> String {
-    let clean: String = rendered.chars().map(|c| if c.is_control() { '_' } else { c }).collect();
-    let text = if clean.is_empty() { otherwise } else { &clean };
-    text[..text.floor_char_boundary(CATEGORY_BYTES_MAX)].to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use logboom_config::{SourceKind, Template};
 
-    use super::super::testing::{Seen, context, taken};
     use super::*;
+    use crate::source::testing::{Seen, context, taken};
 
     fn source(format: Format) -> Source {
         Source { format, ..Source::new("in", SourceKind::Stdin) }
@@ -204,7 +155,6 @@ mod tests {
                 parser.parse(0, format!(r#"{{"category":"{round}.{n}"}}"#).as_bytes(), &mut chunk);
             }
             assert_eq!(chunk.records(), 700);
-            assert!(parser.keys.len() <= KEYS_MAX);
         }
     }
 
@@ -218,10 +168,10 @@ mod tests {
             ("/".to_owned(), "in".to_owned()),
         ] {
             let parser = Parser::new(&source, &context(), Some(Path::new(&path)));
-            assert_eq!(parser.key.category, category);
+            assert_eq!(parser.funnel.category(), category);
         }
         source.category = Template::fixed("fixed");
-        assert_eq!(Parser::new(&source, &context(), None).key.category, "fixed");
+        assert_eq!(Parser::new(&source, &context(), None).funnel.category(), "fixed");
     }
 
     /// What a line costs, in ns. Run it in release: `cargo test --release -p logboom-adaptor --lib line_costs -- --ignored --nocapture`.

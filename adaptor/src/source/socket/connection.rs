@@ -4,48 +4,46 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::ack::{AckId, Answer, Group, request};
-use super::{DRAIN_QUIET, DRAIN_TIME, Shared, answers};
+use super::{answers, splitter};
 use crate::intake::{Chunk, Receipt, Refused};
-use crate::source::line::{LineSplitter, Parser, observed_now};
+use crate::source::line::{LineSplitter, Parser};
+use crate::source::net::{Connection, DRAIN_QUIET, DRAIN_TIME};
+use crate::source::{Inlet, observed_now};
 
 /// Bytes that a connection is read with at first: many connections are quiet.
 const READ_BYTES_FIRST: usize = 8 << 10;
 /// Bytes that a busy one is read with.
 const READ_BYTES_MAX: usize = 64 << 10;
 
-/// Serves a connection to its end: its peer closes it, it is idle for `idle_timeout` (zero: never), or `stop`.
-pub(super) async fn serve(
-    shared: Arc<Shared>,
-    reader: impl AsyncRead + Unpin,
-    writer: impl AsyncWrite + Unpin,
-    idle_timeout: Duration,
-    stop: CancellationToken,
-) {
+/// Serves a connection to its end: its peer closes it, it is idle for too long, or it is told to stop.
+pub(super) async fn serve(inlet: Arc<Inlet>, parser: Parser, connection: Connection) {
     let (sender, queue) = mpsc::channel(answers::WAITING_MAX);
     let gone = CancellationToken::new();
-    let connection = Connection {
-        parser: shared.parser.clone(),
-        splitter: shared.splitter(),
+    let Connection { stream, idle, stop, .. } = connection;
+    let (reader, writer) = tokio::io::split(stream);
+    let lines = Lines {
+        parser,
+        splitter: splitter(&inlet),
         batch: Batch::default(),
         group: Group::default(),
         answers: sender,
-        shared,
+        inlet,
     };
     tokio::join!(
-        connection.run(reader, idle_timeout, &stop, &gone),
+        lines.run(reader, idle, &stop, &gone),
         answers::give(writer, queue, answers::WRITE_TIMEOUT, &stop, &gone),
     );
 }
 
-struct Connection {
-    shared: Arc<Shared>,
+struct Lines {
+    inlet: Arc<Inlet>,
     parser: Parser,
     splitter: LineSplitter,
     batch: Batch,
@@ -56,14 +54,8 @@ struct Connection {
 /// What one read brought: records, cut where a request ends a group, since a receipt covers whole chunks.
 #[derive(Default)]
 struct Batch {
-    ended: Vec<(Part, AckId)>,
-    open: Part,
-}
-
-#[derive(Default)]
-struct Part {
-    chunk: Chunk,
-    bytes: u64,
+    ended: Vec<(Chunk, AckId)>,
+    open: Chunk,
 }
 
 impl Batch {
@@ -74,12 +66,11 @@ impl Batch {
             self.ended.push((std::mem::take(&mut self.open), id));
             return;
         }
-        parser.parse(observed_ns, line, &mut self.open.chunk);
-        self.open.bytes += line.len() as u64;
+        parser.parse(observed_ns, line, &mut self.open);
     }
 }
 
-impl Connection {
+impl Lines {
     async fn run(
         mut self,
         mut reader: impl AsyncRead + Unpin,
@@ -110,9 +101,9 @@ impl Connection {
                 }
                 Err(error) => {
                     if error.kind() == io::ErrorKind::TimedOut {
-                        self.shared.context.counters.connections_idle.add(1);
+                        self.inlet.counters().connections_idle.add(1);
                     }
-                    debug!(source = self.shared.name, %error, "a connection ends");
+                    debug!(source = self.inlet.name(), %error, "a connection ends");
                     break;
                 }
             }
@@ -141,8 +132,8 @@ impl Connection {
 
     /// Hands over what the batch holds and queues the answers. Fails when the adaptor takes no more.
     async fn hand_over(&mut self) -> Result<(), Refused> {
-        for (part, id) in std::mem::take(&mut self.batch.ended) {
-            self.append(part).await?;
+        for (chunk, id) in std::mem::take(&mut self.batch.ended) {
+            self.append(chunk).await?;
             // Where nobody answers any more the connection is about to end; its records are kept all the same.
             let _ = self.answers.send(self.group.end(id)).await;
         }
@@ -150,16 +141,16 @@ impl Connection {
         self.append(open).await
     }
 
-    async fn append(&mut self, Part { chunk, bytes }: Part) -> Result<(), Refused> {
+    async fn append(&mut self, chunk: Chunk) -> Result<(), Refused> {
         let records = chunk.records() as u64;
         if records == 0 {
             return Ok(());
         }
         if self.group.refuses() {
-            self.shared.count_refused(records);
+            self.inlet.count_refused(records);
             return Ok(());
         }
-        match self.shared.hand_over(chunk, bytes).await {
+        match self.inlet.append(chunk).await {
             Ok(receipt) => self.group.take(records, receipt),
             Err(Refused::Full) => self.group.refuse(),
             Err(Refused::Closed) => return Err(Refused::Closed),

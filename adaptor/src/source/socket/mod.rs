@@ -1,83 +1,70 @@
-//! Socket sources: Unix stream and datagram sockets, TCP, UDP.
+//! Line sources on sockets: Unix stream and datagram sockets, TCP, UDP.
 //!
-//! Owns how sockets are bound, how many connections there are and how they end, and the acknowledgements of the `json`
-//! form (see [`ack`]). What a line is and says is `line`'s business.
-//!
-//! A socket source that is stopped reads what its peers had sent by then, without waiting for more, hands it over, and
-//! only then closes.
+//! Owns the acknowledgements of the `json` form (see [`ack`]). The sockets are `net`'s; what a line is and says is `line`'s
+//! business. On a stream lines end with a newline; each datagram holds one line or more, none of which goes on in the next.
 
 mod ack;
 mod answers;
 mod connection;
-mod datagram;
-mod listener;
-mod owner;
-mod seldom;
-mod tcp;
 #[cfg(test)]
 mod tests;
-mod udp;
-mod unix;
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use logboom_config::Source;
-use tracing::warn;
+use futures::FutureExt;
+use logboom_config::{Source, SourceKind, UnixSocketKind};
+use tokio_util::sync::CancellationToken;
 
-use self::seldom::Seldom;
-use crate::intake::{Chunk, Receipt, Refused};
-use crate::source::Context;
-use crate::source::line::{LineSplitter, Parser};
+use super::line::{LineSplitter, Parser};
+use super::net::{self, Allowed, DatagramSocket, Listener};
+use super::{Context, Inlet, Running};
 
-pub(super) use tcp::open_tcp;
-pub(super) use udp::open_udp;
-pub(super) use unix::open_unix;
-
-/// How long a stopped source reads on at most.
-pub(super) const DRAIN_TIME: Duration = Duration::from_secs(1);
-/// A stopped source that gets nothing for this long has read all that was sent.
-pub(super) const DRAIN_QUIET: Duration = Duration::from_millis(20);
-/// How long to wait after an error that may last, such as too many open files.
-const ERROR_PAUSE: Duration = Duration::from_millis(100);
-
-/// What the connections of a source share.
-struct Shared {
-    name: String,
-    source: Source,
-    context: Context,
-    parser: Parser,
-    full: Seldom,
+/// Opens a source of type `unix`, `tcp` or `udp`.
+///
+/// # Errors
+/// Says what is wrong with the socket and how to mend it.
+pub(super) fn open(source: Source, context: Context, stop: CancellationToken) -> Result<Running, String> {
+    let name = source.name.clone();
+    let streams = match &source.kind {
+        SourceKind::Tcp(settings) => net::bind_tcp(&name, settings, &[])?,
+        SourceKind::Unix(settings) if settings.socket == UnixSocketKind::Stream => {
+            net::bind_unix_stream(&name, settings)?
+        }
+        SourceKind::Unix(settings) => {
+            let socket = net::bind_unix_datagram(&name, settings)?;
+            return Ok(datagrams(socket, Inlet::new(source, context), stop).boxed());
+        }
+        SourceKind::Udp(settings) => {
+            let socket = net::bind_udp(&name, settings)?;
+            return Ok(datagrams(socket, Inlet::new(source, context), stop).boxed());
+        }
+        _ => unreachable!("it is a line source on a socket"),
+    };
+    let (listener, allowed) = streams;
+    Ok(connections(listener, allowed, Inlet::new(source, context), stop).boxed())
 }
 
-impl Shared {
-    fn new(source: Source, context: Context) -> Self {
-        let parser = Parser::new(&source, &context, None);
-        Self { name: source.name.clone(), source, context, parser, full: Seldom::default() }
-    }
+async fn connections(listener: Listener, allowed: Allowed, inlet: Arc<Inlet>, stop: CancellationToken) {
+    let parser = Parser::new(inlet.source(), inlet.context(), None);
+    let serve = {
+        let inlet = inlet.clone();
+        move |connection| connection::serve(inlet.clone(), parser.clone(), connection)
+    };
+    net::serve(listener, allowed, inlet, stop, serve).await;
+}
 
-    fn splitter(&self) -> LineSplitter {
-        LineSplitter::new(self.source.max_line, self.source.on_long_line, self.context.counters.clone())
-    }
+async fn datagrams(socket: DatagramSocket, inlet: Arc<Inlet>, stop: CancellationToken) {
+    let mut parser = Parser::new(inlet.source(), inlet.context(), None);
+    let mut splitter = splitter(&inlet);
+    net::receive(socket, inlet, stop, move |datagram, chunk| {
+        let mut each = |line: &[u8]| parser.parse(datagram.observed, line, chunk);
+        splitter.push(datagram.bytes, &mut each);
+        splitter.finish(&mut each);
+    })
+    .await;
+}
 
-    /// Hands `chunk` over, whose lines have `bytes` bytes, and counts what becomes of it.
-    async fn hand_over(&self, chunk: Chunk, bytes: u64) -> Result<Receipt, Refused> {
-        let records = chunk.records() as u64;
-        let taken = self.context.intake.append(chunk).await;
-        match taken {
-            Ok(_) => {
-                self.context.counters.records_in.add(records);
-                self.context.counters.bytes_in.add(bytes);
-            }
-            Err(Refused::Full) => self.count_refused(records),
-            Err(Refused::Closed) => {}
-        }
-        taken
-    }
-
-    fn count_refused(&self, records: u64) {
-        self.context.counters.records_refused_full.add(records);
-        if self.full.now() {
-            warn!(source = self.name, "the spool is full: records are refused, as `when_full = \"drop_newest\"` says");
-        }
-    }
+fn splitter(inlet: &Inlet) -> LineSplitter {
+    let source = inlet.source();
+    LineSplitter::new(source.max_line, source.on_long_line, inlet.context().counters.clone())
 }

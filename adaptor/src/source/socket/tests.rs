@@ -4,7 +4,6 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use logboom_config::{Format, Source, SourceKind, TcpSource, UdpSource, UnixSocketKind, UnixSource};
@@ -14,95 +13,26 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::listener::{Allowed, Listener, run};
-use super::{Shared, datagram, open_tcp, open_udp, open_unix, tcp, udp};
-use crate::source::Context;
-use crate::source::line::testing::{Seen, context, records};
-
-/// Long enough for anything that does happen.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// Long enough to believe that something does not happen.
-const A_WHILE: Duration = Duration::from_millis(150);
-
-/// An adaptor that is nothing but an intake and a writer.
-struct Rig {
-    context: Context,
-    stop: CancellationToken,
-    may_sync: Arc<(Mutex<bool>, Condvar)>,
-    synced: Arc<Mutex<Vec<Seen>>>,
-}
+use crate::source::testing::{A_WHILE, PATIENCE, Rig, Seen, any_port, free_address};
 
 impl Rig {
-    fn new() -> Self {
-        let rig = Self {
-            context: context(),
-            stop: CancellationToken::new(),
-            may_sync: Arc::default(),
-            synced: Arc::default(),
-        };
-        rig.hold(false);
-        let (intake, gate, synced) = (rig.context.intake.clone(), rig.may_sync.clone(), rig.synced.clone());
-        std::thread::spawn(move || {
-            while let Some(taken) = intake.take(Duration::from_millis(1)) {
-                drop(gate.1.wait_while(gate.0.lock().unwrap(), |open| !*open).unwrap());
-                synced.lock().unwrap().extend(taken.blocks.into_iter().flat_map(records));
-                intake.synced(taken.bytes, taken.last_append);
-            }
-        });
-        rig
-    }
-
-    /// Keeps the writer from syncing, or lets it again.
-    fn hold(&self, hold: bool) {
-        *self.may_sync.0.lock().unwrap() = !hold;
-        self.may_sync.1.notify_all();
-    }
-
-    /// The bodies of `count` records, once that many are synced.
-    async fn bodies(&self, count: usize) -> Vec<String> {
-        let bodies = async {
-            while self.synced.lock().unwrap().len() < count {
-                sleep(Duration::from_millis(2)).await;
-            }
-        };
-        assert!(timeout(PATIENCE, bodies).await.is_ok(), "only {:?}", self.synced.lock().unwrap());
-        self.synced.lock().unwrap().iter().map(|seen| seen.body.clone()).collect()
-    }
-
     async fn unix(&self, format: Format, settings: UnixSource) -> JoinHandle<()> {
-        let source = Source { format, ..Source::new("in", SourceKind::Unix(settings.clone())) };
-        tokio::spawn(open_unix(source, settings, self.context.clone(), self.stop.clone()).await.unwrap())
+        self.open(Source { format, ..Source::new("in", SourceKind::Unix(settings)) }).await
     }
 
-    async fn tcp(&self, format: Format, allowed: Allowed) -> (SocketAddr, JoinHandle<()>) {
-        let listener = tcp::bind(any_port()).unwrap();
-        let address = listener.local_addr().unwrap();
-        let source = Source { format, ..Source::new("in", SourceKind::Tcp(TcpSource::at(address))) };
-        let shared = Arc::new(Shared::new(source, self.context.clone()));
-        (address, tokio::spawn(run(Listener::Tcp(listener), shared, allowed, self.stop.clone())))
+    async fn tcp(&self, format: Format, settings: impl FnOnce(&mut TcpSource)) -> (SocketAddr, JoinHandle<()>) {
+        let mut tcp = TcpSource::at(free_address());
+        settings(&mut tcp);
+        let address = tcp.listen;
+        (address, self.open(Source { format, ..Source::new("in", SourceKind::Tcp(tcp)) }).await)
     }
 
     /// A TCP source of JSON lines and a connection to it.
     async fn connected(&self) -> (Client, JoinHandle<()>) {
-        let (address, running) = self.tcp(Format::Json, ALLOWED).await;
+        let (address, running) = self.tcp(Format::Json, |_| {}).await;
         (Client(BufReader::new(TcpStream::connect(address).await.unwrap())), running)
     }
-
-    /// Stops the source and waits until it has ended.
-    async fn stop(&self, running: JoinHandle<()>) {
-        self.stop.cancel();
-        timeout(PATIENCE, running).await.unwrap().unwrap();
-    }
 }
-
-impl Drop for Rig {
-    fn drop(&mut self) {
-        self.hold(false);
-        self.context.intake.close();
-    }
-}
-
-const ALLOWED: Allowed = Allowed { connections: 10, idle: Duration::ZERO };
 
 struct Client(BufReader<TcpStream>);
 
@@ -121,10 +51,6 @@ impl Client {
     async fn gets_no_answer(&mut self) -> bool {
         timeout(A_WHILE, self.0.fill_buf()).await.is_err()
     }
-}
-
-fn any_port() -> SocketAddr {
-    "127.0.0.1:0".parse().unwrap()
 }
 
 fn ok(ack: u64, records: u64) -> String {
@@ -170,7 +96,7 @@ mod streams {
     #[tokio::test]
     async fn a_stopped_source_reads_what_was_sent_and_serves_who_had_connected() {
         let rig = Rig::new();
-        let (address, running) = rig.tcp(Format::Lines, ALLOWED).await;
+        let (address, running) = rig.tcp(Format::Lines, |_| {}).await;
         let mut known = TcpStream::connect(address).await.unwrap();
         known.write_all(b"a\n").await.unwrap();
         rig.bodies(1).await;
@@ -199,7 +125,7 @@ mod streams {
     #[tokio::test]
     async fn a_peer_that_never_pauses_does_not_keep_a_source_from_stopping() {
         let rig = Rig::new();
-        let (address, running) = rig.tcp(Format::Lines, ALLOWED).await;
+        let (address, running) = rig.tcp(Format::Lines, |_| {}).await;
         let mut client = TcpStream::connect(address).await.unwrap();
         let sending = tokio::spawn(async move { while client.write_all(b"again and again\n").await.is_ok() {} });
         rig.bodies(1).await;
@@ -210,7 +136,7 @@ mod streams {
     #[tokio::test]
     async fn connections_beyond_the_limit_are_closed_and_counted_until_one_ends() {
         let rig = Rig::new();
-        let (address, running) = rig.tcp(Format::Lines, Allowed { connections: 2, ..ALLOWED }).await;
+        let (address, running) = rig.tcp(Format::Lines, |tcp| tcp.max_connections = 2).await;
         let mut clients = Vec::new();
         for n in 0..2 {
             let mut client = TcpStream::connect(address).await.unwrap();
@@ -239,7 +165,7 @@ mod streams {
     #[tokio::test]
     async fn an_idle_connection_is_closed_and_counted() {
         let rig = Rig::new();
-        let (address, running) = rig.tcp(Format::Lines, Allowed { idle: A_WHILE, ..ALLOWED }).await;
+        let (address, running) = rig.tcp(Format::Lines, |tcp| tcp.idle_timeout = A_WHILE).await;
         let mut client = TcpStream::connect(address).await.unwrap();
         client.write_all(b"half").await.unwrap();
         assert_eq!(timeout(PATIENCE, client.read(&mut [0; 1])).await.unwrap().unwrap(), 0);
@@ -307,13 +233,9 @@ mod datagrams {
     #[tokio::test]
     async fn udp_datagrams_become_records_and_those_that_wait_are_read_before_it_stops() {
         let rig = Rig::new();
-        let (socket, granted) = udp::bind(&UdpSource { receive_buffer: 100_000, ..UdpSource::at(any_port()) }).unwrap();
-        assert_eq!(granted, 100_000);
-        let address = socket.local_addr().unwrap();
-        let source = Source::new("in", SourceKind::Udp(UdpSource::at(address)));
-        let source = Source { format: Format::Json, ..source };
-        let shared = Shared::new(source, rig.context.clone());
-        let running = tokio::spawn(datagram::run(datagram::Socket::Udp(socket), shared, rig.stop.clone()));
+        let address = std::net::UdpSocket::bind(any_port()).unwrap().local_addr().unwrap();
+        let settings = UdpSource { receive_buffer: 100_000, ..UdpSource::at(address) };
+        let running = rig.open(Source { format: Format::Json, ..Source::new("in", SourceKind::Udp(settings)) }).await;
         let client = UdpSocket::bind(any_port()).await.unwrap();
         client.send_to(b"{\"msg\":\"a\"}\n{\"$ack\":1}", address).await.unwrap();
         rig.bodies(2).await;
@@ -496,11 +418,7 @@ mod binding {
     use std::os::unix::fs::PermissionsExt;
 
     async fn refusal(rig: &Rig, settings: UnixSource) -> String {
-        let source = Source::new("in", SourceKind::Unix(settings.clone()));
-        match open_unix(source, settings, rig.context.clone(), rig.stop.clone()).await {
-            Ok(_) => panic!("it opened"),
-            Err(message) => message,
-        }
+        rig.refusal(Source::new("in", SourceKind::Unix(settings))).await
     }
 
     fn mode(path: &Path) -> u32 {
@@ -589,15 +507,12 @@ mod binding {
         let taken = std::net::TcpListener::bind(any_port()).unwrap().local_addr().unwrap();
         let _tcp = std::net::TcpListener::bind(taken).unwrap();
         let settings = TcpSource::at(taken);
-        let source = Source::new("in", SourceKind::Tcp(settings.clone()));
-        let opened = open_tcp(source, settings, rig.context.clone(), rig.stop.clone()).await;
-        let message = opened.err().unwrap();
+        let message = rig.refusal(Source::new("in", SourceKind::Tcp(settings))).await;
         assert!(message.contains(&taken.to_string()) && message.contains("set another `listen`"), "{message}");
 
         let udp = std::net::UdpSocket::bind(any_port()).unwrap();
         let settings = UdpSource::at(udp.local_addr().unwrap());
-        let source = Source::new("in", SourceKind::Udp(settings.clone()));
-        let opened = open_udp(source, settings, rig.context.clone(), rig.stop.clone()).await;
-        assert!(opened.err().unwrap().contains("another program has it"));
+        let message = rig.refusal(Source::new("in", SourceKind::Udp(settings))).await;
+        assert!(message.contains("another program has it"), "{message}");
     }
 }

@@ -8,54 +8,51 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use futures::FutureExt;
-use logboom_config::{Source, UnixSocketKind, UnixSource};
+use logboom_config::UnixSource;
 use rustix::fs::{Mode, fchmod};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, listen, socket_with};
 use tokio::net::{UnixDatagram, UnixListener};
-use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::datagram::DatagramSocket;
 use super::listener::{Allowed, Listener};
 use super::owner::Owner;
-use super::{Shared, datagram, listener, tcp};
-use crate::source::{Context, Running};
+use super::tcp;
 
 /// Longest path of a socket, in bytes: what the kernel has room for.
 const PATH_BYTES_MAX: usize = 107;
 
-/// Opens a Unix socket, of either kind.
+/// Binds a Unix socket that takes connections.
 ///
 /// # Errors
 /// Says what is wrong with the path or the owner and how to mend it.
-pub(in crate::source) async fn open_unix(
-    source: Source,
-    settings: UnixSource,
-    context: Context,
-    stop: CancellationToken,
-) -> Result<Running, String> {
-    let (socket, file) = bind(&settings)?;
-    let failed = |error: io::Error| format!("cannot use the socket `{}`: {error}", settings.path.display());
-    info!(source = source.name, path = %settings.path.display(), "listening (Unix socket)");
-    match settings.socket {
-        UnixSocketKind::Stream => {
-            let listener = UnixListener::from_std(socket.into()).map_err(failed)?;
-            let allowed = Allowed { connections: settings.max_connections, idle: settings.idle_timeout };
-            let shared = Arc::new(Shared::new(source, context));
-            Ok(listener::run(Listener::Unix(listener, file), shared, allowed, stop).boxed())
-        }
-        UnixSocketKind::Datagram => {
-            let socket = UnixDatagram::from_std(socket.into()).map_err(failed)?;
-            Ok(datagram::run(datagram::Socket::Unix(socket, file), Shared::new(source, context), stop).boxed())
-        }
-    }
+pub(in crate::source) fn bind_unix_stream(source: &str, settings: &UnixSource) -> Result<(Listener, Allowed), String> {
+    let (socket, file) = bind(settings, SocketType::STREAM)?;
+    let listener = UnixListener::from_std(socket.into()).map_err(|error| unusable(settings, &error))?;
+    info!(source, path = %settings.path.display(), "listening (Unix socket)");
+    let allowed = Allowed { connections: settings.max_connections, idle: settings.idle_timeout };
+    Ok((Listener::Unix(listener, file), allowed))
+}
+
+/// Binds a Unix socket that takes datagrams.
+///
+/// # Errors
+/// As [`bind_unix_stream`].
+pub(in crate::source) fn bind_unix_datagram(source: &str, settings: &UnixSource) -> Result<DatagramSocket, String> {
+    let (socket, file) = bind(settings, SocketType::DGRAM)?;
+    let socket = UnixDatagram::from_std(socket.into()).map_err(|error| unusable(settings, &error))?;
+    info!(source, path = %settings.path.display(), "listening (Unix socket)");
+    Ok(DatagramSocket::Unix(socket, file))
+}
+
+fn unusable(settings: &UnixSource, error: &io::Error) -> String {
+    format!("cannot use the socket `{}`: {error}", settings.path.display())
 }
 
 /// The file of a socket that we bound; removed when this is dropped, at the latest.
-pub(super) struct SocketFile {
+pub(in crate::source) struct SocketFile {
     path: PathBuf,
     /// Device and inode.
     identity: (u64, u64),
@@ -78,7 +75,7 @@ impl Drop for SocketFile {
     }
 }
 
-fn bind(settings: &UnixSource) -> Result<(OwnedFd, SocketFile), String> {
+fn bind(settings: &UnixSource, kind: SocketType) -> Result<(OwnedFd, SocketFile), String> {
     let path = &settings.path;
     let shown = path.display();
     let length = path.as_os_str().as_bytes().len();
@@ -99,10 +96,6 @@ fn bind(settings: &UnixSource) -> Result<(OwnedFd, SocketFile), String> {
         };
         format!("cannot create the socket `{shown}`: {error}{fix}")
     };
-    let kind = match settings.socket {
-        UnixSocketKind::Stream => SocketType::STREAM,
-        UnixSocketKind::Datagram => SocketType::DGRAM,
-    };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, kind, flags, None).map_err(|error| failed(error.into()))?;
     // The file takes its permissions from the socket, less the umask; and while it has another owner than it should
@@ -118,7 +111,7 @@ fn bind(settings: &UnixSource) -> Result<(OwnedFd, SocketFile), String> {
         })?;
     }
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(settings.mode)).map_err(failed)?;
-    if settings.socket == UnixSocketKind::Stream {
+    if kind == SocketType::STREAM {
         listen(&socket, tcp::BACKLOG as i32).map_err(|error| failed(error.into()))?;
     }
     Ok((socket, file))

@@ -2,41 +2,29 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
-use futures::FutureExt;
-use logboom_config::{Source, TcpSource};
-use tokio::net::{TcpListener, TcpSocket};
-use tokio_util::sync::CancellationToken;
+use logboom_config::TcpSource;
+use tokio::net::TcpSocket;
 use tracing::info;
 
-use super::Shared;
-use super::listener::{Allowed, Listener, run};
-use crate::source::{Context, Running};
+use super::listener::{Allowed, Listener};
+use super::tls;
 
 /// Connections that may wait to be accepted.
 pub(super) const BACKLOG: u32 = 1024;
 
-/// Opens a TCP listener.
+/// Binds a TCP listener; `protocols` are those that TLS may choose from.
 ///
 /// # Errors
-/// Says what is wrong with the address and how to mend it.
-pub(in crate::source) async fn open_tcp(
-    source: Source,
-    settings: TcpSource,
-    context: Context,
-    stop: CancellationToken,
-) -> Result<Running, String> {
-    let listener = bind(settings.listen)?;
-    let address = listener.local_addr().unwrap_or(settings.listen);
-    info!(source = source.name, %address, "listening (TCP)");
-    let allowed = Allowed { connections: settings.max_connections, idle: settings.idle_timeout };
-    let shared = Arc::new(Shared::new(source, context));
-    Ok(run(Listener::Tcp(listener), shared, allowed, stop).boxed())
-}
-
-pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, String> {
-    let bound = || -> io::Result<TcpListener> {
+/// Says what is wrong with the address or the TLS files and how to mend it.
+pub(in crate::source) fn bind_tcp(
+    source: &str,
+    settings: &TcpSource,
+    protocols: &[&[u8]],
+) -> Result<(Listener, Allowed), String> {
+    let tls = settings.tls.as_ref().map(|settings| tls::acceptor(settings, protocols)).transpose()?;
+    let address = settings.listen;
+    let bound = || -> io::Result<tokio::net::TcpListener> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         // A restarted adaptor must not wait for the connections of the one before to be forgotten.
         socket.set_reuseaddr(true)?;
@@ -45,7 +33,11 @@ pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, String> {
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };
-    bound().map_err(|error| cannot_listen(address, "TCP", &error))
+    let listener = bound().map_err(|error| cannot_listen(address, "TCP", &error))?;
+    let address = listener.local_addr().unwrap_or(address);
+    info!(source, %address, tls = tls.is_some(), "listening (TCP)");
+    let allowed = Allowed { connections: settings.max_connections, idle: settings.idle_timeout };
+    Ok((Listener::Tcp(listener, tls), allowed))
 }
 
 /// Why `address` cannot be listened at and what to do.

@@ -1,0 +1,370 @@
+//! Where every record of a source goes through on its way into a chunk: its category is chosen, its size is bounded.
+//!
+//! A plain line of a source with a fixed category costs one copy here; what a record needs beyond that it pays itself.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use logboom_config::{
+    CATEGORY_BYTES_MAX, OnLongLine, RecordValues, Source, Template, TemplateValues, category_is_valid,
+};
+use logboom_wire::{Record, RunKey};
+
+use super::Context;
+use crate::counters::Counters;
+use crate::intake::Chunk;
+
+/// Categories that a funnel remembers the keys of, and that a chunk may have. A producer that makes up more makes the
+/// funnel start afresh, and has the rest of the chunk put under the source's own category.
+const KEYS_MAX: usize = 1000;
+/// Likewise of the bytes of these keys, attributes included.
+const CHUNK_KEY_BYTES_MAX: usize = 1 << 20;
+/// Most bytes of attributes that records have in common.
+const COMMON_BYTES_MAX: usize = 16 << 10;
+/// Most attributes of a record.
+const ATTRIBUTES_MAX: usize = 256;
+/// Most bytes of the attributes of a record.
+const ATTRIBUTE_BYTES_MAX: usize = 1 << 20;
+/// Attribute with the category that a record wanted and cannot have.
+const CATEGORY: &str = "logboom.category";
+
+/// Puts the records of one file, connection or socket into chunks. A clone shares the source's key and nothing else.
+#[derive(Debug)]
+pub(crate) struct Funnel {
+    shared: Arc<Shared>,
+    /// Of records that name no category.
+    key: Arc<RunKey>,
+    /// Keys of other categories, by category.
+    keys: HashMap<String, Arc<RunKey>>,
+    counters: Arc<Counters>,
+    /// Spare memory for a category that is rendered.
+    rendered: String,
+}
+
+#[derive(Debug)]
+struct Shared {
+    source: String,
+    host: Arc<str>,
+    file: Option<PathBuf>,
+    /// Where the category depends on the record.
+    template: Option<Template>,
+    /// Attributes of every record.
+    attributes: Vec<(String, String)>,
+    body_max: usize,
+    on_long: OnLongLine,
+}
+
+impl Clone for Funnel {
+    fn clone(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            key: self.key.clone(),
+            keys: HashMap::new(),
+            counters: self.counters.clone(),
+            rendered: String::new(),
+        }
+    }
+}
+
+impl Funnel {
+    /// A funnel for `source`; for a file source, for its file at `file_path`.
+    pub(crate) fn new(source: &Source, context: &Context, file_path: Option<&Path>) -> Self {
+        let mut attributes: BTreeMap<&str, String> = BTreeMap::new();
+        for (key, value) in context.labels.iter().chain(&source.attributes) {
+            attributes.insert(key, value.clone());
+        }
+        if let Some(path) = file_path {
+            attributes.insert("log.file.path", path.to_string_lossy().into_owned());
+        }
+        let attributes: Vec<_> = attributes.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let shared = Shared {
+            source: source.name.clone(),
+            host: context.host.clone(),
+            file: file_path.map(Path::to_owned),
+            template: source.category.needs_record().then(|| source.category.clone()),
+            attributes,
+            body_max: source.max_line,
+            on_long: source.on_long_line,
+        };
+        let category = usable_category(&source.category.render(&shared.values()), &source.name).into_owned();
+        let key = RunKey { category, source: source.name.clone(), attributes: shared.attributes.clone() };
+        Self {
+            shared: Arc::new(shared),
+            key: Arc::new(key),
+            keys: HashMap::new(),
+            counters: context.counters.clone(),
+            rendered: String::new(),
+        }
+    }
+
+    /// Category of records that name none, where it does not depend on the record.
+    #[cfg(test)]
+    pub(crate) fn category(&self) -> &str {
+        &self.key.category
+    }
+
+    /// Gives the records that follow these attributes in common, besides the source's own, which yield to them. Far
+    /// cheaper than to give them to each record.
+    pub(crate) fn set_common<'a>(&mut self, common: impl Iterator<Item = (&'a str, &'a str)>) {
+        let mut attributes: BTreeMap<&str, &str> =
+            self.shared.attributes.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let (mut bytes, mut left_out) = (0, 0);
+        for (key, value) in common {
+            bytes += key.len() + value.len();
+            // They stand in the header of a block, which is bounded.
+            match bytes <= COMMON_BYTES_MAX {
+                true => drop(attributes.insert(key, value)),
+                false => left_out += 1,
+            }
+        }
+        self.counters.attributes_dropped.add(left_out);
+        let same = attributes.len() == self.key.attributes.len()
+            && attributes.iter().zip(&self.key.attributes).all(|((k, v), (key, value))| k == key && v == value);
+        if !same {
+            let attributes = attributes.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+            self.key = Arc::new(RunKey { attributes, ..(*self.key).clone() });
+            self.keys.clear();
+        }
+    }
+
+    /// Adds the record of a plain line, observed at `observed` (ns since 1970).
+    pub(crate) fn line(&mut self, observed: i64, line: &[u8], chunk: &mut Chunk) {
+        if self.shared.template.is_some() || line.len() > self.shared.body_max {
+            return self.record(None, &Record { observed, body: line, ..Record::default() }, chunk);
+        }
+        chunk.rows(&self.key).push_line(observed, line);
+    }
+
+    /// Adds a record, under `category` if it names one. A name that cannot be a category becomes an attribute. A body
+    /// longer than the source's `max_line` is cut, split or dropped as the source says.
+    pub(crate) fn record(&mut self, category: Option<&str>, record: &Record<'_>, chunk: &mut Chunk) {
+        let max = self.shared.body_max;
+        if record.body.len() <= max {
+            return self.bounded(category, record, chunk);
+        }
+        match self.shared.on_long {
+            OnLongLine::Truncate => {
+                self.counters.lines_truncated.add(1);
+                self.bounded(category, &Record { body: &record.body[..max], ..*record }, chunk);
+            }
+            OnLongLine::Split => {
+                self.counters.lines_split.add(1);
+                for body in record.body.chunks(max) {
+                    self.bounded(category, &Record { body, ..*record }, chunk);
+                }
+            }
+            OnLongLine::Drop => self.counters.lines_dropped_too_long.add(1),
+        }
+    }
+
+    /// Adds a record whose body is short enough.
+    fn bounded(&mut self, category: Option<&str>, record: &Record<'_>, chunk: &mut Chunk) {
+        let fits = attributes_that_fit(record.attributes);
+        let record = &Record {
+            attributes: &record.attributes[..fits],
+            ..{
+                self.counters.attributes_dropped.add((record.attributes.len() - fits) as u64);
+                *record
+            }
+        };
+        match (category, &self.shared.template) {
+            (None, None) => chunk.rows(&self.key).push(record),
+            (Some(name), _) if category_is_valid(name) => self.named(name, record, chunk),
+            (Some(name), _) => self.demoted(name, record, chunk),
+            (None, Some(template)) => {
+                let mut name = std::mem::take(&mut self.rendered);
+                name.clear();
+                let values = Values { record, common: &self.key.attributes };
+                template.render_into(&self.shared.values(), &values, &mut name);
+                if !category_is_valid(&name) {
+                    name = usable_category(&name, &self.shared.source).into_owned();
+                }
+                self.named(&name, record, chunk);
+                self.rendered = name;
+            }
+        }
+    }
+
+    fn named(&mut self, category: &str, record: &Record<'_>, chunk: &mut Chunk) {
+        if category == self.key.category {
+            return chunk.rows(&self.key).push(record);
+        }
+        // A chunk becomes part of one block, whose header is bounded.
+        if chunk.keys() >= KEYS_MAX || chunk.key_bytes() >= CHUNK_KEY_BYTES_MAX {
+            return self.demoted(category, record, chunk);
+        }
+        if !self.keys.contains_key(category) {
+            if self.keys.len() >= KEYS_MAX {
+                self.keys.clear();
+            }
+            let key = RunKey { category: category.to_owned(), ..(*self.key).clone() };
+            self.keys.insert(category.to_owned(), Arc::new(key));
+        }
+        chunk.rows(&self.keys[category]).push(record);
+    }
+
+    /// Under the source's own category, with the one that it wanted as an attribute.
+    fn demoted(&mut self, category: &str, record: &Record<'_>, chunk: &mut Chunk) {
+        let wanted = &category[..category.floor_char_boundary(CATEGORY_BYTES_MAX)];
+        let mut attributes = Vec::with_capacity(record.attributes.len() + 1);
+        attributes.extend(record.attributes.iter().filter(|(key, _)| *key != CATEGORY));
+        attributes.truncate(ATTRIBUTES_MAX - 1);
+        attributes.push((CATEGORY, wanted));
+        chunk.rows(&self.key).push(&Record { attributes: &attributes, ..*record });
+    }
+}
+
+impl Shared {
+    fn values(&self) -> TemplateValues<'_> {
+        TemplateValues { file_path: self.file.as_deref(), source: &self.source, host: &self.host }
+    }
+}
+
+/// How many of the attributes, from the first, stay within the limits.
+fn attributes_that_fit(attributes: &[(&str, &str)]) -> usize {
+    let mut bytes = 0;
+    let within = attributes.iter().take(ATTRIBUTES_MAX).take_while(|(key, value)| {
+        bytes += key.len() + value.len();
+        bytes <= ATTRIBUTE_BYTES_MAX
+    });
+    within.count()
+}
+
+/// What a template can ask of a record.
+struct Values<'r, 'a> {
+    record: &'r Record<'a>,
+    common: &'r [(String, String)],
+}
+
+impl RecordValues for Values<'_, '_> {
+    fn attribute(&self, name: &str) -> Option<&str> {
+        let own = self.record.attributes.iter().rev().find(|(key, _)| *key == name).map(|(_, value)| *value);
+        own.or_else(|| self.common.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str()))
+    }
+
+    fn severity(&self) -> &str {
+        self.record.severity_text
+    }
+}
+
+/// `rendered` as a category: what it holds, such as a file's name, can be anything.
+fn usable_category<'a>(rendered: &'a str, otherwise: &'a str) -> std::borrow::Cow<'a, str> {
+    if category_is_valid(rendered) {
+        return rendered.into();
+    }
+    let clean: String = rendered.chars().map(|c| if c.is_control() { '_' } else { c }).collect();
+    let text = if clean.is_empty() { otherwise } else { &clean };
+    text[..text.floor_char_boundary(CATEGORY_BYTES_MAX)].to_owned().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use logboom_config::SourceKind;
+
+    use super::*;
+    use crate::source::testing::{Seen, context, taken};
+
+    fn source(category: &str) -> Source {
+        Source { category: category.parse().unwrap(), ..Source::new("in", SourceKind::Stdin) }
+    }
+
+    fn seen(source: &Source, records: &[(Option<&str>, Record<'_>)]) -> Vec<Seen> {
+        let context = context();
+        let mut funnel = Funnel::new(source, &context, None);
+        let mut chunk = Chunk::default();
+        records.iter().for_each(|(category, record)| funnel.record(*category, record, &mut chunk));
+        taken(&context.intake, chunk)
+    }
+
+    #[test]
+    fn a_category_may_come_from_what_the_record_says() {
+        let record = |attributes, severity_text| Record { body: b"x", attributes, severity_text, ..Record::default() };
+        let seen = seen(
+            &source("{app_name}.{severity}"),
+            &[
+                (None, record(&[("syslog.app_name", "cron")], "info")),
+                (None, record(&[("syslog.app_name", "a\nb")], "info")),
+                (None, record(&[], "")),
+                (Some("named"), record(&[("syslog.app_name", "cron")], "info")),
+            ],
+        );
+        let mut categories: Vec<_> = seen.iter().map(|seen| seen.category.as_str()).collect();
+        categories.sort();
+        assert_eq!(categories, ["a_b.info", "cron.info", "in.in", "named"]);
+    }
+
+    #[test]
+    fn common_attributes_fill_templates_and_yield_to_a_records_own() {
+        let context = context();
+        let mut funnel = Funnel::new(&source("{service.name}"), &context, None);
+        let mut chunk = Chunk::default();
+        funnel.set_common([("service.name", "shop"), ("k", "common")].into_iter());
+        let record = Record { body: b"1", attributes: &[("k", "own")], ..Record::default() };
+        funnel.record(None, &record, &mut chunk);
+        funnel.line(0, b"2", &mut chunk);
+        let common = |body| Seen::new("shop", body).with("service.name", "shop");
+        let seen = taken(&context.intake, chunk);
+        assert_eq!(seen, [common("1").with("k", "own"), common("2").with("k", "common")]);
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_a_category_becomes_an_attribute() {
+        let long = "é".repeat(200);
+        let record = Record { body: b"x", ..Record::default() };
+        let seen = seen(&source("fixed"), &[(Some("a\0b"), record), (Some(&long), record), (Some(""), record)]);
+        let wanted: Vec<_> = seen.iter().map(|seen| seen.attributes["logboom.category"].as_str()).collect();
+        assert_eq!(wanted, ["a\0b", &"é".repeat(128), ""]);
+        assert!(seen.iter().all(|seen| seen.category == "fixed"));
+    }
+
+    #[test]
+    fn a_body_or_attributes_beyond_the_limits_are_cut_as_the_source_says_and_counted() {
+        let context = context();
+        let mut source = source("fixed");
+        source.max_line = 4;
+        let record = Record { body: b"0123456789", ..Record::default() };
+        for (on_long, bodies) in [
+            (OnLongLine::Truncate, &["0123"][..]),
+            (OnLongLine::Split, &["0123", "4567", "89"]),
+            (OnLongLine::Drop, &[]),
+        ] {
+            source.on_long_line = on_long;
+            let mut chunk = Chunk::default();
+            Funnel::new(&source, &context, None).record(None, &record, &mut chunk);
+            assert_eq!(chunk.records(), bodies.len());
+            if !bodies.is_empty() {
+                let seen = taken(&context.intake, chunk);
+                assert_eq!(seen.iter().map(|seen| seen.body.as_str()).collect::<Vec<_>>(), bodies);
+            }
+        }
+        let counters = &context.counters;
+        assert_eq!(
+            [&counters.lines_truncated, &counters.lines_split, &counters.lines_dropped_too_long].map(|c| c.get()),
+            [1, 1, 1]
+        );
+        let names: Vec<String> = (0..300).map(|n| n.to_string()).collect();
+        let many: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "v")).collect();
+        let mut chunk = Chunk::default();
+        let record = Record { body: b"x", attributes: &many, ..Record::default() };
+        Funnel::new(&source, &context, None).record(None, &record, &mut chunk);
+        assert_eq!(taken(&context.intake, chunk)[0].attributes.len(), 256);
+        assert_eq!(counters.attributes_dropped.get(), 44);
+    }
+
+    #[test]
+    fn a_producer_that_makes_up_categories_does_not_fill_the_memory() {
+        let context = context();
+        let mut funnel = Funnel::new(&source("fixed"), &context, None);
+        for round in 0..3 {
+            let mut chunk = Chunk::default();
+            for n in 0..2000 {
+                let record = Record { body: b"x", ..Record::default() };
+                funnel.record(Some(&format!("{round}.{n}")), &record, &mut chunk);
+            }
+            assert_eq!(chunk.records(), 2000);
+            assert!(chunk.keys() <= KEYS_MAX + 1);
+            assert!(funnel.keys.len() <= KEYS_MAX);
+        }
+    }
+}
