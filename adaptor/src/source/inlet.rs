@@ -96,8 +96,9 @@ impl Inlet {
     /// Hands over a whole batch and waits until it is on disk: then its producer may be told so.
     ///
     /// # Errors
-    /// [`Refused::Full`]: nothing was taken. [`Refused::Closed`]: the outcome is unknown, so the producer must be told
-    /// neither yes nor no, but to come again.
+    /// [`Refused::Full`]: the producer is to be told to come again later; nothing was taken, or, of a batch of several
+    /// MiB, in rare cases a part. [`Refused::Closed`]: the outcome is unknown, so the producer must be told neither yes
+    /// nor no, but to come again.
     pub(crate) async fn store(&self, batch: Batch) -> Result<(), Refused> {
         match self.append_all(batch).await? {
             Some(receipt) => receipt.durable().await,
@@ -111,18 +112,16 @@ impl Inlet {
     /// As [`Inlet::store`].
     pub(crate) async fn append_all(&self, batch: Batch) -> Result<Option<Receipt>, Refused> {
         let chunks = batch.ended.into_iter().chain([batch.open]).filter(|chunk| !chunk.is_empty());
-        let mut receipt = None;
+        let mut receipt: Option<Receipt> = None;
         for chunk in chunks {
             let (records, bytes) = (chunk.records() as u64, chunk.body_bytes() as u64);
-            // The first one decides, for a message that was taken in part could not be answered.
-            let taken = match receipt {
-                None => self.context.intake.append(chunk).await,
-                Some(_) => self.context.intake.append_or_wait(chunk).await,
-            };
-            match taken {
+            match self.context.intake.append_asked(chunk).await {
                 Ok(taken) => {
                     self.count_taken(records, bytes);
-                    receipt = Some(taken);
+                    match &mut receipt {
+                        Some(receipt) => receipt.join(taken),
+                        None => receipt = Some(taken),
+                    }
                 }
                 Err(refused) => {
                     if refused == Refused::Full {

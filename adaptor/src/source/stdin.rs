@@ -129,7 +129,7 @@ mod tests {
     use crate::source::testing::{context, records};
 
     fn bodies(context: &Context) -> Vec<String> {
-        let taken = context.intake.take(Duration::ZERO).unwrap();
+        let taken = context.intake.take(Duration::ZERO, None).unwrap();
         taken.blocks.into_iter().flat_map(records).map(|seen| seen.body).collect()
     }
 

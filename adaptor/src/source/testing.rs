@@ -60,8 +60,8 @@ pub(crate) fn context() -> Context {
 pub(crate) fn taken(intake: &Intake, chunk: Chunk) -> Vec<Seen> {
     let appended = intake.append(chunk).now_or_never().expect("there is room");
     assert!(appended.is_ok());
-    let taken = intake.take(Duration::ZERO).unwrap();
-    intake.synced(taken.bytes, taken.last_append);
+    let mut taken = intake.take(Duration::ZERO, None).unwrap();
+    intake.synced(taken.tickets());
     taken.blocks.into_iter().flat_map(records).collect()
 }
 
@@ -109,10 +109,11 @@ impl Rig {
         rig.hold(false);
         let (intake, gate, synced) = (rig.context.intake.clone(), rig.may_sync.clone(), rig.synced.clone());
         std::thread::spawn(move || {
-            while let Some(taken) = intake.take(Duration::from_millis(1)) {
+            while let Some(mut taken) = intake.take(Duration::from_millis(1), None) {
                 drop(gate.1.wait_while(gate.0.lock().unwrap(), |open| !*open).unwrap());
+                let tickets = taken.tickets();
                 synced.lock().unwrap().extend(taken.blocks.into_iter().flat_map(records));
-                intake.synced(taken.bytes, taken.last_append);
+                intake.synced(tickets);
             }
         });
         rig

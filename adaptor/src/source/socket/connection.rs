@@ -151,7 +151,7 @@ impl Lines {
             return Ok(());
         }
         match self.inlet.append(chunk).await {
-            Ok(receipt) => self.group.take(records, receipt),
+            Ok(receipt) => self.group.take(records, receipt, Receipt::outcome),
             Err(Refused::Full) => self.group.refuse(),
             Err(Refused::Closed) => return Err(Refused::Closed),
         }

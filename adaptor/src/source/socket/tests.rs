@@ -194,12 +194,12 @@ mod streams {
         let (mut client, running) = rig.connected().await;
         client.send("a\n").await;
         rig.bodies(1).await;
-        rig.context.intake.set_refusing(true);
+        rig.context.intake.refuse_all(true);
         client.send("b\nc\n").await;
         while rig.context.counters.records_refused_full.get() < 2 {
             sleep(Duration::from_millis(2)).await;
         }
-        rig.context.intake.set_refusing(false);
+        rig.context.intake.refuse_all(false);
         client.send("d\n").await;
         assert_eq!(rig.bodies(2).await, ["a", "d"]);
         rig.stop(running).await;
@@ -252,7 +252,7 @@ mod datagrams {
         let (rig, folder) = (Rig::new(), tempfile::tempdir().unwrap());
         let path = folder.path().join("socket");
         let settings = UnixSource { socket: UnixSocketKind::Datagram, ..UnixSource::at(&path) };
-        rig.context.intake.set_refusing(true);
+        rig.context.intake.refuse_all(true);
         let running = rig.unix(Format::Lines, settings).await;
         UnixDatagram::unbound().unwrap().send_to(b"a\nb", &path).await.unwrap();
         while rig.context.counters.records_refused_full.get() < 2 {
@@ -329,12 +329,12 @@ mod acknowledgements {
         assert_eq!(client.answer().await, ok(0, 0));
         client.send("a\nb\n").await;
         rig.bodies(2).await;
-        rig.context.intake.set_refusing(true);
+        rig.context.intake.refuse_all(true);
         client.send("c\n").await;
         while rig.context.counters.records_refused_full.get() < 1 {
             sleep(Duration::from_millis(2)).await;
         }
-        rig.context.intake.set_refusing(false);
+        rig.context.intake.refuse_all(false);
         client.send("d\n{\"$ack\":1}\ne\n{\"$ack\":2}\n").await;
         assert_eq!(client.answer().await, refused(1, 2));
         assert_eq!(client.answer().await, ok(2, 1));

@@ -211,16 +211,17 @@ impl Run {
 
 fn write(intake: &Intake, durable: &Mutex<Durable>, stalled: &AtomicBool, killed: &AtomicBool) {
     let mut encoder = Encoder::default();
-    while let Some(taken) = intake.take(Duration::from_millis(1)) {
+    while let Some(mut taken) = intake.take(Duration::from_millis(1), None) {
         while stalled.load(Ordering::SeqCst) {
             thread::park_timeout(Duration::from_millis(1));
         }
+        let tickets = taken.tickets();
         for block in taken.blocks {
             if !killed.load(Ordering::SeqCst) {
                 durable.lock().unwrap().add(&mut encoder, block);
             }
         }
-        intake.synced(taken.bytes, taken.last_append);
+        intake.synced(tickets);
     }
 }
 
