@@ -35,7 +35,7 @@ use crate::intake::{Intake, Lane, Pending, Refusing, Settled, Ticket};
 
 const RETRY: Duration = Duration::from_millis(200);
 /// So long a full spool makes those wait who can be refused; then they are, and may come again.
-const REFUSE_AFTER: Duration = Duration::from_secs(5);
+const REFUSE_AFTER: Duration = Duration::from_secs(1);
 
 /// The writer of one stream. Blocking: it has a thread of its own.
 pub struct Writer {
