@@ -3,6 +3,7 @@
 //! - `client`: runs the scripts in `tests/clients`, each of which uses a library as its users do
 //! - `delivery`: what was sent is in the table, byte for byte
 //! - `refusal`: a full spool is shown to the client, and what was answered with OK arrives all the same
+//! - `hostile`: clients that mean harm take nothing from those who do not
 //! - `kills`: the adaptor is killed under load; nothing that was acknowledged is lost
 //!
 //! The scripts need Python and Node with the packages that `tests/clients/requirements.txt` and
@@ -11,6 +12,7 @@
 
 mod client;
 mod delivery;
+mod hostile;
 mod kills;
 mod refusal;
 
