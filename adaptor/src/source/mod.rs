@@ -15,7 +15,7 @@ mod http;
 mod inlet;
 mod journald;
 mod line;
-mod net;
+pub(crate) mod net;
 mod otlp;
 mod scribe;
 mod socket;
