@@ -53,7 +53,7 @@ impl<'a, N: Nested<'a>> Value<'a, N> {
             Self::Text(text) => quoted(text, out),
             Self::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
             Self::Int(number) => drop(write!(out, "{number}")),
-            Self::Double(number) if number.is_finite() => drop(write!(out, "{number:?}")),
+            Self::Double(number) if number.is_finite() => drop(serde_json::to_writer(out, number)),
             Self::Double(number) => quoted(not_finite(*number).as_bytes(), out),
             Self::Bytes(bytes) => {
                 out.push(b'"');

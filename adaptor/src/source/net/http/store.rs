@@ -93,6 +93,12 @@ impl Taker {
         self.rejected
     }
 
+    /// What would be stored.
+    #[cfg(test)]
+    pub(in crate::source) fn into_batch(self) -> Batch {
+        self.batch
+    }
+
     /// Returns when all are on disk: then they may be acknowledged. `ask` is whose they are.
     ///
     /// # Errors
