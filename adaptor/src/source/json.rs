@@ -36,6 +36,29 @@ pub(super) fn members<'a, E: From<Malformed>>(
     walk.ended(walked)
 }
 
+/// The members of `object` with these names. `null` counts as absent.
+pub(super) fn values<'a, const N: usize>(
+    object: &'a RawValue,
+    names: [&str; N],
+) -> Result<[Option<&'a RawValue>; N], Malformed> {
+    let mut found = [None; N];
+    members(object, |(name, value)| {
+        if let Some(index) = names.iter().position(|wanted| *wanted == name) {
+            found[index] = Some(value).filter(|value| value.get() != "null");
+        }
+        Ok::<_, Malformed>(())
+    })?;
+    Ok(found)
+}
+
+/// Calls `each` with every element of `array`, if there is one.
+pub(super) fn all<'a, E: From<Malformed>>(
+    array: Option<&'a RawValue>,
+    each: impl FnMut(&'a RawValue) -> Result<(), E>,
+) -> Result<(), E> {
+    array.map_or(Ok(()), |array| elements(array, each))
+}
+
 struct Walk<F, E> {
     each: F,
     failed: Option<E>,

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::record::{Attributes, LogRecord};
 use super::value::{Nested, Value};
 use crate::source::Malformed;
-use crate::source::json::{elements, members, parse, text};
+use crate::source::json::{all, members, parse, text, values};
 use crate::source::line::id;
 use crate::source::net::http::{Refusal, Taker};
 
@@ -76,26 +76,6 @@ fn read_scope<'a>(object: &'a RawValue, scope: &mut Attributes<'a>) -> Result<()
         }
     }
     set_all(attributes, "otel.scope.", scope)
-}
-
-/// The members of `object` with these names. `null` counts as absent.
-fn values<'a, const N: usize>(object: &'a RawValue, names: [&str; N]) -> Result<[Option<&'a RawValue>; N], Malformed> {
-    let mut found = [None; N];
-    members(object, |(name, value)| {
-        if let Some(index) = names.iter().position(|wanted| *wanted == name) {
-            found[index] = Some(value).filter(|value| value.get() != "null");
-        }
-        Ok::<_, Malformed>(())
-    })?;
-    Ok(found)
-}
-
-/// Calls `each` with every element of `array`, if there is one.
-fn all<'a, E: From<Malformed>>(
-    array: Option<&'a RawValue>,
-    each: impl FnMut(&'a RawValue) -> Result<(), E>,
-) -> Result<(), E> {
-    array.map_or(Ok(()), |array| elements(array, each))
 }
 
 fn set_all<'a>(list: Option<&'a RawValue>, prefix: &str, into: &mut Attributes<'a>) -> Result<(), Malformed> {
