@@ -44,6 +44,11 @@ impl Batch {
         &mut self.open
     }
 
+    /// Bytes that the records take in memory.
+    pub(crate) fn raw_bytes(&self) -> usize {
+        self.ended.iter().chain([&self.open]).map(Chunk::raw_bytes).sum()
+    }
+
     /// Count of records.
     pub(crate) fn records(&self) -> usize {
         self.ended.iter().chain([&self.open]).map(Chunk::records).sum()

@@ -14,9 +14,12 @@ mod heartbeat;
 mod http;
 mod inlet;
 mod journald;
+mod json;
 mod line;
-mod net;
+mod malformed;
+pub(crate) mod net;
 mod otlp;
+mod protobuf;
 mod scribe;
 mod socket;
 mod stdin;
@@ -37,6 +40,7 @@ use crate::intake::Intake;
 
 use funnel::Funnel;
 use inlet::{Batch, Inlet};
+use malformed::Malformed;
 
 /// What every source of an adaptor shares. Cheap to clone.
 #[derive(Clone)]

@@ -31,7 +31,7 @@ const KEY_BYTES_MAX: usize = 1 << 10;
 
 /// Why a line is not a record.
 #[derive(Debug)]
-pub(super) struct Unparsed(pub(super) Cow<'static, str>);
+pub(in crate::source) struct Unparsed(pub(in crate::source) Cow<'static, str>);
 
 impl From<serde_json::Error> for Unparsed {
     fn from(error: serde_json::Error) -> Self {
@@ -41,7 +41,7 @@ impl From<serde_json::Error> for Unparsed {
 
 /// The members of a line's object. Borrows from the line what it can; its own memory is used again for the next line.
 #[derive(Default)]
-pub(super) struct Fields<'a> {
+pub(in crate::source) struct Fields<'a> {
     members: Members<'a>,
     attributes: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     /// Spare memory of the view of `attributes` that a record takes.
@@ -86,7 +86,7 @@ impl<'a> Members<'a> {
 
 impl<'a> Fields<'a> {
     /// Reads `line`. Must be empty, as [`Fields::reuse`] leaves it.
-    pub(super) fn read(&mut self, line: &'a [u8]) -> Result<(), Unparsed> {
+    pub(in crate::source) fn read(&mut self, line: &'a [u8]) -> Result<(), Unparsed> {
         let text = simdutf8::basic::from_utf8(line).map_err(|_| Unparsed("it is not UTF-8".into()))?;
         let mut deserializer = serde_json::Deserializer::from_str(text);
         Object(self).deserialize(&mut deserializer)?;
@@ -95,7 +95,12 @@ impl<'a> Fields<'a> {
     }
 
     /// Calls `push` with the record of `line`, from which this was read, and the category that it names.
-    pub(super) fn with_record(&mut self, observed: i64, line: &[u8], push: impl FnOnce(Option<&str>, &Record<'_>)) {
+    pub(in crate::source) fn with_record(
+        &mut self,
+        observed: i64,
+        line: &[u8],
+        push: impl FnOnce(Option<&str>, &Record<'_>),
+    ) {
         let mut attributes = recycle(std::mem::take(&mut self.views));
         attributes.extend(self.attributes.iter().map(|(key, value)| (key.as_ref(), value.as_ref())));
         let record = Record {
@@ -113,8 +118,18 @@ impl<'a> Fields<'a> {
     }
 
     /// Empty, with the memory of this, for another line.
-    pub(super) fn reuse<'b>(self) -> Fields<'b> {
+    pub(in crate::source) fn reuse<'b>(self) -> Fields<'b> {
         Fields { attributes: recycle(self.attributes), views: self.views, ..Fields::default() }
+    }
+
+    /// Has the attribute `key`, where it is a time, be the timestamp.
+    pub(in crate::source) fn time_from(&mut self, key: &str) {
+        let Some(index) = self.attributes.iter().position(|(other, _)| other == key) else { return };
+        let text = &self.attributes[index].1;
+        if let Some(time) = timestamp::from_text(text).or_else(|| timestamp::from_number(text)) {
+            self.timestamp = Some(time);
+            self.attributes.remove(index);
+        }
     }
 
     /// Sets the attribute `key`. An attribute has one value: the last.
@@ -239,7 +254,7 @@ fn kind(raw: &RawValue) -> Kind {
 }
 
 /// The value as text; `None` where there is none. A text with an escape is the only value that is copied.
-fn text(raw: Option<&RawValue>) -> Result<Option<Cow<'_, str>>, Unparsed> {
+pub(in crate::source) fn text(raw: Option<&RawValue>) -> Result<Option<Cow<'_, str>>, Unparsed> {
     let Some(raw) = raw.map(RawValue::get) else { return Ok(None) };
     Ok(match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
         Some(_) if memchr(b'\\', raw.as_bytes()).is_some() => Some(serde_json::from_str::<String>(raw)?.into()),
@@ -250,7 +265,7 @@ fn text(raw: Option<&RawValue>) -> Result<Option<Cow<'_, str>>, Unparsed> {
 }
 
 /// An id of `N` bytes from `2 * N` hexadecimal digits; all zero is none.
-fn id<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub(in crate::source) fn id<const N: usize>(text: &str) -> Option<[u8; N]> {
     if text.len() != 2 * N {
         return None;
     }
@@ -275,7 +290,7 @@ fn cut(text: Cow<'_, str>, bytes_max: usize) -> Cow<'_, str> {
 }
 
 /// An empty vector with the memory of `spent`: types that differ in nothing but a lifetime are collected in place.
-fn recycle<A, B>(mut spent: Vec<A>) -> Vec<B> {
+pub(in crate::source) fn recycle<A, B>(mut spent: Vec<A>) -> Vec<B> {
     spent.clear();
     spent.into_iter().map(|_| unreachable!("it is empty")).collect()
 }

@@ -6,9 +6,10 @@
 
 mod json;
 mod parser;
-mod severity;
+pub(in crate::source) mod severity;
 mod splitter;
-mod timestamp;
+pub(in crate::source) mod timestamp;
 
+pub(in crate::source) use json::{Fields, Unparsed, id, recycle, text};
 pub(crate) use parser::Parser;
 pub(crate) use splitter::LineSplitter;

@@ -2,7 +2,7 @@
 
 /// The OpenTelemetry severity number of a name, in any case; 0 for a name that nobody uses. Besides OpenTelemetry's own
 /// names (`TRACE` to `FATAL4`) those of syslog and of common logging libraries count, as OpenTelemetry maps them.
-pub(super) fn number_of(name: &str) -> u8 {
+pub(in crate::source) fn number_of(name: &str) -> u8 {
     let mut lower = [0; 16];
     let Some(lower) = lower.get_mut(..name.len()) else { return 0 };
     lower.copy_from_slice(name.as_bytes());

@@ -17,20 +17,21 @@ use super::seldom::Seldom;
 use super::stream::Stream;
 use super::unix::SocketFile;
 use super::{DRAIN_QUIET, DRAIN_TIME, ERROR_PAUSE, HANDSHAKE_TIMEOUT};
+use crate::counters::Counters;
 use crate::source::Inlet;
 
 /// A bound stream socket.
-pub(in crate::source) enum Listener {
+pub(crate) enum Listener {
     Tcp(TcpListener, Option<TlsAcceptor>),
     Unix(UnixListener, SocketFile),
 }
 
 /// What each connection of a source is allowed.
 #[derive(Clone, Copy)]
-pub(in crate::source) struct Allowed {
-    pub(in crate::source) connections: usize,
+pub(crate) struct Allowed {
+    pub(crate) connections: usize,
     /// Zero: a connection may be idle for ever.
-    pub(in crate::source) idle: Duration,
+    pub(crate) idle: Duration,
 }
 
 /// One connection, encrypted where the listener is.
@@ -77,9 +78,24 @@ pub(in crate::source) async fn serve<F>(
 ) where
     F: Future<Output = ()> + Send,
 {
+    serve_named(listener, allowed, inlet.name(), inlet.context().counters.clone(), stop, serve).await;
+}
+
+/// The same for a listener that is no source's; `name` is what the log calls it.
+pub(super) async fn serve_named<F>(
+    listener: Listener,
+    allowed: Allowed,
+    name: &str,
+    counters: Arc<Counters>,
+    stop: CancellationToken,
+    serve: impl Fn(Connection) -> F + Send + Sync + 'static,
+) where
+    F: Future<Output = ()> + Send,
+{
     let door = Door {
         tls: listener.tls(),
-        inlet,
+        name: name.into(),
+        counters,
         allowed,
         room: Arc::new(Semaphore::new(allowed.connections)),
         connections: TaskTracker::new(),
@@ -111,7 +127,8 @@ pub(in crate::source) async fn serve<F>(
 
 struct Door<S> {
     tls: Option<TlsAcceptor>,
-    inlet: Arc<Inlet>,
+    name: Arc<str>,
+    counters: Arc<Counters>,
     allowed: Allowed,
     room: Arc<Semaphore>,
     connections: TaskTracker,
@@ -129,14 +146,15 @@ where
     /// Starts a task for the connection, or closes it at once if there are too many.
     fn admit(&self, accepted: Accepted) {
         let Ok(permit) = self.room.clone().try_acquire_owned() else {
-            self.inlet.counters().connections_refused.add(1);
+            self.counters.connections_refused.add(1);
             if self.refusals.now() {
-                let (source, max) = (self.inlet.name(), self.allowed.connections);
+                let (source, max) = (&*self.name, self.allowed.connections);
                 warn!(source, "a connection is refused: there are {max} already, which is `max_connections`");
             }
             return;
         };
-        let (tls, inlet, serve) = (self.tls.clone(), self.inlet.clone(), self.serve.clone());
+        let (tls, serve) = (self.tls.clone(), self.serve.clone());
+        let (source, counters) = (self.name.clone(), self.counters.clone());
         let (idle, stop) = (self.allowed.idle, self.stop.clone());
         self.connections.spawn(async move {
             let (stream, peer) = match (accepted, tls) {
@@ -150,8 +168,8 @@ where
                                 Ok(Err(error)) => error.to_string(),
                                 _ => "it took too long".to_owned(),
                             };
-                            inlet.counters().handshakes_failed.add(1);
-                            debug!(source = inlet.name(), %peer, reason, "a TLS handshake failed");
+                            counters.handshakes_failed.add(1);
+                            debug!(%source, %peer, reason, "a TLS handshake failed");
                             return;
                         }
                     }
@@ -165,7 +183,7 @@ where
     /// Waits a moment: most errors of accepting, such as too many open files, would come again at once.
     async fn pause(&self, error: &io::Error) {
         if self.errors.now() {
-            warn!(source = self.inlet.name(), %error, "cannot accept a connection; trying again");
+            warn!(source = &*self.name, %error, "cannot accept a connection; trying again");
         }
         self.stop.run_until_cancelled(tokio::time::sleep(ERROR_PAUSE)).await;
     }

@@ -4,6 +4,7 @@
 //! closes. What is read there is the business of the protocol.
 
 mod datagram;
+pub(crate) mod http;
 mod listener;
 mod owner;
 mod seldom;
@@ -16,7 +17,8 @@ mod unix;
 use std::time::Duration;
 
 pub(super) use datagram::{Datagram, DatagramSocket, receive};
-pub(super) use listener::{Allowed, Connection, Listener, serve};
+pub(crate) use listener::{Allowed, Listener};
+pub(super) use listener::{Connection, serve};
 pub(super) use seldom::Seldom;
 pub(super) use stream::Stream;
 pub(super) use tcp::bind_tcp;

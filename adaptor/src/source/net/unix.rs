@@ -52,7 +52,7 @@ fn unusable(settings: &UnixSource, error: &io::Error) -> String {
 }
 
 /// The file of a socket that we bound; removed when this is dropped, at the latest.
-pub(in crate::source) struct SocketFile {
+pub(crate) struct SocketFile {
     path: PathBuf,
     /// Device and inode.
     identity: (u64, u64),
