@@ -304,6 +304,11 @@ impl Intake {
         self.0.durable.send_modify(|durable| durable.ended = true);
     }
 
+    /// Whether [`Intake::append`] refuses.
+    pub fn is_refusing(&self) -> bool {
+        self.0.refusing.load(Ordering::Relaxed)
+    }
+
     /// Whether [`Intake::append`] is to refuse.
     pub fn set_refusing(&self, refusing: bool) {
         self.0.refusing.store(refusing, Ordering::Relaxed);

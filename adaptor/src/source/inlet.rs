@@ -44,6 +44,11 @@ impl Batch {
         &mut self.open
     }
 
+    /// Whether it has grown past one chunk: what can be handed over in parts had better be now.
+    pub(crate) fn is_full(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
     /// Count of records.
     pub(crate) fn records(&self) -> usize {
         self.ended.iter().chain([&self.open]).map(Chunk::records).sum()
@@ -110,8 +115,19 @@ impl Inlet {
     /// # Errors
     /// As [`Inlet::store`].
     pub(crate) async fn append_all(&self, batch: Batch) -> Result<Option<Receipt>, Refused> {
+        self.append_chunks(batch, None).await
+    }
+
+    /// Hands over more of what `receipt` was given for: that is not refused any more, but waits where it must.
+    ///
+    /// # Errors
+    /// [`Refused::Closed`].
+    pub(crate) async fn append_more(&self, batch: Batch, receipt: Receipt) -> Result<Option<Receipt>, Refused> {
+        self.append_chunks(batch, Some(receipt)).await
+    }
+
+    async fn append_chunks(&self, batch: Batch, mut receipt: Option<Receipt>) -> Result<Option<Receipt>, Refused> {
         let chunks = batch.ended.into_iter().chain([batch.open]).filter(|chunk| !chunk.is_empty());
-        let mut receipt = None;
         for chunk in chunks {
             let (records, bytes) = (chunk.records() as u64, chunk.body_bytes() as u64);
             // The first one decides, for a message that was taken in part could not be answered.
