@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::answers::{self, Answer};
-use super::memory::Memory;
+use super::shared::Shared;
 use super::{Protocol, Round, Step, Violation};
 use crate::intake::{Receipt, Refused};
 use crate::source::inlet::{Batch, Inlet};
@@ -22,17 +22,13 @@ use crate::source::observed_now;
 const READ_BYTES_FIRST: usize = 8 << 10;
 /// Bytes that a busy one is read with, and all that it has to itself.
 const READ_BYTES: usize = 64 << 10;
-/// How long a message may take from its first byte, and then for each further [`READ_BYTES`] of it.
-const MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a peer may take until it is admitted.
-const ADMISSION_TIMEOUT: Duration = Duration::from_secs(10);
 /// A round with this many bytes of answers ends.
 const ANSWER_BYTES_MAX: usize = 16 << 10;
 
 /// Serves a connection to its end: its peer closes it or breaks the protocol, a deadline passes, or it is told to stop.
 pub(in crate::source) async fn serve(
     inlet: Arc<Inlet>,
-    memory: Memory,
+    shared: Shared,
     mut protocol: impl Protocol,
     connection: Connection,
 ) {
@@ -44,7 +40,7 @@ pub(in crate::source) async fn serve(
     if !greeting.is_empty() {
         let _ = sender.try_send(Answer { receipt: None, bytes: greeting });
     }
-    let reading = Reading { inlet, memory, protocol, input: Input::default(), answers: sender, idle };
+    let reading = Reading { inlet, shared, protocol, input: Input::default(), answers: sender, idle };
     let (ended, ()) =
         tokio::join!(reading.run(&mut reader, &stop, &gone), answers::give(&mut writer, queue, &stop, &gone),);
     if ended == Ended::ByUs {
@@ -68,7 +64,7 @@ enum Ended {
 
 struct Reading<P> {
     inlet: Arc<Inlet>,
-    memory: Memory,
+    shared: Shared,
     protocol: P,
     input: Input,
     answers: mpsc::Sender<Answer>,
@@ -131,11 +127,11 @@ impl<P: Protocol> Reading<P> {
     /// Reads once, within the deadlines.
     async fn read(&mut self, reader: &mut (impl AsyncRead + Unpin), started: Instant) -> io::Result<usize> {
         let idle = (!self.idle.is_zero()).then(|| Instant::now() + self.idle);
-        let message = self.input.began.map(|(began, _)| began + MESSAGE_TIMEOUT);
-        let admission = (!self.protocol.is_admitted()).then(|| started + ADMISSION_TIMEOUT);
+        let message = self.input.began.map(|(began, _)| began + self.shared.message_timeout);
+        let admission = (!self.protocol.is_admitted()).then(|| started + self.shared.admission_timeout);
         let deadline = [idle, message, admission].into_iter().flatten().min();
         let read = async {
-            self.input.make_room(&self.memory).await?;
+            self.input.make_room(&self.shared).await?;
             reader.read_buf(&mut self.input.bytes).await
         };
         match deadline {
@@ -158,7 +154,7 @@ impl<P: Protocol> Reading<P> {
         let end = Instant::now() + DRAIN_TIME;
         while Instant::now() < end {
             let read = async {
-                self.input.make_room(&self.memory).await?;
+                self.input.make_room(&self.shared).await?;
                 reader.read_buf(&mut self.input.bytes).await
             };
             match timeout_at(end.min(Instant::now() + DRAIN_QUIET), read).await {
@@ -208,7 +204,7 @@ impl<P: Protocol> Reading<P> {
                 Ok(Step::Room(bytes)) => {
                     // What is held meanwhile would keep others from giving theirs back.
                     outcome.add(&self.inlet, std::mem::take(&mut round.batch)).await.ok()?;
-                    permit = Some(self.memory.for_made(bytes).await?);
+                    permit = Some(self.shared.for_made(bytes).await?);
                 }
                 Err(Violation(reason)) => {
                     self.inlet.counters().messages_refused.add(1);
@@ -262,7 +258,7 @@ impl Outcome {
 impl Input {
     /// Makes room to read into: grows with what has come, by as much again. Beyond what a connection has to itself it
     /// waits until there is memory.
-    async fn make_room(&mut self, memory: &Memory) -> io::Result<()> {
+    async fn make_room(&mut self, shared: &Shared) -> io::Result<()> {
         let length = self.bytes.len();
         if length < self.bytes.capacity() {
             return Ok(());
@@ -274,7 +270,7 @@ impl Input {
         };
         if capacity > READ_BYTES {
             let held = length.saturating_sub(READ_BYTES);
-            let more = memory.for_coming(capacity - READ_BYTES - held).await.ok_or(io::ErrorKind::OutOfMemory)?;
+            let more = shared.for_coming(capacity - READ_BYTES - held).await.ok_or(io::ErrorKind::OutOfMemory)?;
             match &mut self.permit {
                 Some(permit) => permit.merge(more),
                 None => self.permit = Some(more),

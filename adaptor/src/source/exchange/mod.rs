@@ -9,12 +9,14 @@
 
 mod answers;
 mod connection;
-mod memory;
+mod shared;
+#[cfg(test)]
+mod tests;
 
 use super::inlet::Batch;
 
 pub(super) use connection::serve;
-pub(super) use memory::Memory;
+pub(super) use shared::Shared;
 
 /// What a batch counts for each record beside its bytes, so that it is bounded when they are empty.
 pub(super) const RECORD_BYTES: usize = 64;
@@ -59,7 +61,8 @@ pub(super) trait Protocol: Send {
         Vec::new()
     }
 
-    /// Whether the peer has done what it must before its records are taken; it has ten seconds for that.
+    /// Whether the peer has done what it must before its records are taken; it has ten seconds for
+    /// that.
     fn is_admitted(&self) -> bool {
         true
     }

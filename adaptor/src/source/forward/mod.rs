@@ -34,7 +34,7 @@ use logboom_config::{ForwardSource, Secret, Source, Transport};
 use tokio_util::sync::CancellationToken;
 
 use super::decompress::{Compression, decompress};
-use super::exchange::{self, Memory, Protocol, RECORD_BYTES, Round, Step, Violation};
+use super::exchange::{self, Protocol, RECORD_BYTES, Round, Shared, Step, Violation};
 use super::funnel::Funnel;
 use super::net;
 use super::{Context, Inlet, Running};
@@ -63,12 +63,12 @@ pub(super) fn open(
         Transport::Unix(unix) => net::bind_unix_stream(&source.name, unix)?,
         Transport::Udp(_) => return Err("`transport` cannot be \"udp\"; set \"tcp\" or \"unix\"".to_owned()),
     };
-    let (inlet, memory) = (Inlet::new(source, context), Memory::new(max_frame));
+    let (inlet, shared) = (Inlet::new(source, context), Shared::new(max_frame));
     let serve = {
         let inlet = inlet.clone();
         move |connection| {
             let events = Conversation::new(inlet.clone(), shared_key.clone(), max_frame);
-            exchange::serve(inlet.clone(), memory.clone(), events, connection)
+            exchange::serve(inlet.clone(), shared.clone(), events, connection)
         }
     };
     Ok(async move { net::serve(listener, allowed, inlet, stop, serve).await }.boxed())

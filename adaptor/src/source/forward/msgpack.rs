@@ -239,7 +239,7 @@ mod tests {
 
     /// One of every kind of head.
     const ALL: &[u8] =
-        b"\xdc\0\x1b\x07\xe0\xc0\xc2\xc3\xcc\xff\xcd\x01\0\xce\0\x01\0\0\xcf\xff\xff\xff\xff\xff\xff\xff\xff\
+        b"\xdc\0\x1c\x07\xe0\xc0\xc2\xc3\xcc\xff\xcd\x01\0\xce\0\x01\0\0\xcf\xff\xff\xff\xff\xff\xff\xff\xff\
         \xd0\x80\xd1\x80\0\xd2\x80\0\0\0\xd3\x80\0\0\0\0\0\0\0\xca\x3f\xc0\0\0\xcb\x3f\xf8\0\0\0\0\0\0\
         \xa1a\xd9\x01b\xda\0\x01c\xdb\0\0\0\x01d\xc4\x01e\xc5\0\x01f\xc6\0\0\0\x01g\x91\x01\x81\x01\x02\xde\0\0\
         \xd4\x05x\xd7\x0012345678\xc7\x02\x06yz";
@@ -248,7 +248,7 @@ mod tests {
     fn every_kind_of_value_is_read() {
         use Value::*;
         let mut reader = Reader::new(ALL);
-        assert_eq!(reader.value(), Ok(Array(27)));
+        assert_eq!(reader.value(), Ok(Array(28)));
         let mut values = Vec::new();
         while reader.left() > 0 {
             values.push(reader.value().unwrap());

@@ -26,7 +26,7 @@ use logboom_config::{ScribeSource, Source};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::exchange::{self, Memory};
+use super::exchange::{self, Shared};
 use super::net;
 use super::{Context, Inlet, Running};
 use calls::Calls;
@@ -54,13 +54,13 @@ fn open_with(
     shutdown: fn(),
 ) -> Result<Running, String> {
     let (listener, allowed) = net::bind_tcp(&source.name, &settings.tcp, &[])?;
-    let (inlet, memory) = (Inlet::new(source, context), Memory::new(settings.max_frame));
+    let (inlet, shared) = (Inlet::new(source, context), Shared::new(settings.max_frame));
     let service = Arc::new(Service::new(inlet.clone(), settings, stop.clone(), shutdown));
     let serve = {
         let inlet = inlet.clone();
         move |connection: net::Connection| {
             let calls = Calls::new(service.clone(), connection.peer);
-            exchange::serve(inlet.clone(), memory.clone(), calls, connection)
+            exchange::serve(inlet.clone(), shared.clone(), calls, connection)
         }
     };
     Ok(async move { net::serve(listener, allowed, inlet, stop, serve).await }.boxed())

@@ -1,6 +1,7 @@
-//! The memory that the connections of a source share for what is larger than usual.
+//! What the connections of a source have in common: memory for what is larger than usual, and how long peers may take.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -17,16 +18,25 @@ const UNIT: usize = 1 << 10;
 /// that sends one waits, within its deadline, until others are done with theirs. What a message takes to be read is apart
 /// from that, for it is given back soon, whatever peers do.
 #[derive(Clone)]
-pub(in crate::source) struct Memory {
+pub(in crate::source) struct Shared {
     coming: Arc<Semaphore>,
     made: Arc<Semaphore>,
+    /// How long a message may take from its first byte, and then for each further 64 KiB of it.
+    pub(super) message_timeout: Duration,
+    /// How long a peer may take until it is admitted.
+    pub(super) admission_timeout: Duration,
 }
 
-impl Memory {
-    /// Memory of a source whose messages have up to `frame_max` bytes.
+impl Shared {
+    /// For a source whose messages have up to `frame_max` bytes.
     pub(in crate::source) fn new(frame_max: usize) -> Self {
         let semaphore = |bytes: usize| Arc::new(Semaphore::new(bytes.div_ceil(UNIT)));
-        Self { coming: semaphore(COMING_BYTES.max(COMING * frame_max)), made: semaphore(MADE * frame_max) }
+        Self {
+            coming: semaphore(COMING_BYTES.max(COMING * frame_max)),
+            made: semaphore(MADE * frame_max),
+            message_timeout: Duration::from_secs(60),
+            admission_timeout: Duration::from_secs(10),
+        }
     }
 
     /// Waits for `bytes` for a message that is coming; they are had until the permit is dropped. `None`: so much never is.
