@@ -12,6 +12,11 @@ macro_rules! counters {
         }
 
         impl Counters {
+            /// Shows every count with its name.
+            pub fn each(&self, mut see: impl FnMut(&'static str, u64)) {
+                $(see(stringify!($name), self.$name.get());)*
+            }
+
             /// Every count that is not zero, as `name=count` separated by spaces.
             pub fn report(&self) -> String {
                 let mut report = String::new();

@@ -426,6 +426,11 @@ impl Intake {
         state.refusable = Pending::new(Lane::Refusable);
     }
 
+    /// Whether anybody is refused.
+    pub fn is_refusing(&self) -> bool {
+        self.0.refusing.load(Ordering::Relaxed) != Refusing::Nobody as u8
+    }
+
     /// Who is to be refused from now on.
     pub fn set_refusing(&self, refusing: Refusing) {
         self.0.refusing.store(refusing as u8, Ordering::Relaxed);

@@ -49,6 +49,11 @@ impl Batch {
         self.ended.iter().chain([&self.open]).map(Chunk::raw_bytes).sum()
     }
 
+    /// Whether it has grown past one chunk: what can be handed over in parts had better be now.
+    pub(crate) fn is_full(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
     /// Count of records.
     pub(crate) fn records(&self) -> usize {
         self.ended.iter().chain([&self.open]).map(Chunk::records).sum()
@@ -116,8 +121,19 @@ impl Inlet {
     /// # Errors
     /// As [`Inlet::store`].
     pub(crate) async fn append_all(&self, batch: Batch) -> Result<Option<Receipt>, Refused> {
+        self.append_chunks(batch, None).await
+    }
+
+    /// Hands over more of what `receipt` was given for; the new receipt covers both.
+    ///
+    /// # Errors
+    /// As [`Inlet::store`]; with [`Refused::Full`] what was handed over before is taken all the same.
+    pub(crate) async fn append_more(&self, batch: Batch, receipt: Receipt) -> Result<Option<Receipt>, Refused> {
+        self.append_chunks(batch, Some(receipt)).await
+    }
+
+    async fn append_chunks(&self, batch: Batch, mut receipt: Option<Receipt>) -> Result<Option<Receipt>, Refused> {
         let chunks = batch.ended.into_iter().chain([batch.open]).filter(|chunk| !chunk.is_empty());
-        let mut receipt: Option<Receipt> = None;
         for chunk in chunks {
             let (records, bytes) = (chunk.records() as u64, chunk.body_bytes() as u64);
             match self.context.intake.append_asked(chunk).await {
@@ -150,7 +166,7 @@ impl Inlet {
         if self.full.now() {
             warn!(
                 source = self.name(),
-                "the spool is full: records are refused, as `when_full = \"drop_newest\"` says"
+                "the spool is full: records are refused until a collector has taken some of it"
             );
         }
     }

@@ -5,6 +5,7 @@
 //! chunk's receipt says that it is durable.
 
 mod decompress;
+mod exchange;
 mod exec;
 mod file;
 mod forward;

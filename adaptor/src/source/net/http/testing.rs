@@ -65,7 +65,7 @@ pub(in crate::source) fn wholes(
         return Ok(vec![]);
     }
     let mut wholes = Vec::new();
-    for pending in inlet.context().intake.take(Duration::ZERO).unwrap().blocks {
+    for pending in inlet.context().intake.take(Duration::ZERO, None).unwrap().blocks {
         let place = BlockPlace { stream: StreamId::random(), number: 1, first_record: 0, host: "host-1" };
         let block = Encoder::default().encode(place, pending.runs, Vec::new()).unwrap();
         for (index, run) in block.header().runs.iter().enumerate() {

@@ -80,14 +80,14 @@ async fn a_full_spool_is_unavailable_and_says_when_to_come_again() {
     let rig = Rig::new();
     let (address, running) = rig.otlp(|_| {}, |_| {}).await;
     let mut client = Client::http2(address).await;
-    rig.context.intake.set_refusing(true);
+    rig.context.intake.refuse_all(true);
     let reply = call(&mut client, &[], frame(0, &body("x"))).await;
     assert_eq!((reply.trailer("grpc-status"), reply.trailer("grpc-message")), ("14", "the spool is full; try again"));
     let details = STANDARD_NO_PAD.decode(reply.trailer("grpc-status-details-bin")).unwrap();
     let status = Status::decode(&*details).unwrap();
     assert_eq!((status.code, &*status.details[0].type_url), (14, "type.googleapis.com/google.rpc.RetryInfo"));
     assert_eq!(status.details[0].value, [0x0a, 2, 8, 1]);
-    rig.context.intake.set_refusing(false);
+    rig.context.intake.refuse_all(false);
     assert_eq!(call(&mut client, &[], frame(0, &body("x"))).await.trailer("grpc-status"), "0");
     rig.context.intake.close();
     assert_eq!(call(&mut client, &[], frame(0, &body("y"))).await.trailer("grpc-status"), "14");

@@ -43,13 +43,13 @@ async fn a_full_spool_is_said_so_and_the_client_comes_again() {
     let rig = Rig::new();
     let (address, running) = rig.otlp(|_| {}, |_| {}).await;
     let mut client = Client::http1(address).await;
-    rig.context.intake.set_refusing(true);
+    rig.context.intake.refuse_all(true);
     let reply = client.post("/v1/logs", PROTOBUF, body("x")).await;
     assert_eq!((reply.status.as_u16(), reply.header("retry-after")), (429, "1"));
     assert_eq!(Status::decode(reply.body).unwrap().code, 14);
     let reply = client.post("/v1/logs", "application/json", JSON).await;
     assert_eq!((reply.status.as_u16(), &reply.json()["code"]), (429, &14.into()));
-    rig.context.intake.set_refusing(false);
+    rig.context.intake.refuse_all(false);
     assert_eq!(client.post("/v1/logs", PROTOBUF, body("x")).await.status.as_u16(), 200);
     assert_eq!(rig.bodies(1).await, ["x"]);
     rig.stop(running).await;
