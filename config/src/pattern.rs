@@ -87,6 +87,12 @@ impl Pattern {
     pub fn regex(&self) -> &Regex {
         &self.0
     }
+
+    /// Whether it can match a text of no length, as `a*` and `\b` do.
+    pub(crate) fn matches_nothing(&self) -> bool {
+        let parsed = regex_syntax::ParserBuilder::new().utf8(false).build().parse(self.0.as_str());
+        parsed.is_ok_and(|parsed| parsed.properties().minimum_len().is_none_or(|bytes| bytes == 0))
+    }
 }
 
 impl FromStr for Pattern {

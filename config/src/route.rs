@@ -21,6 +21,8 @@ const ATTRIBUTE_VALUE_BYTES_MAX: usize = 4 << 10;
 const ADDED_BYTES_MAX: usize = 8 << 10;
 /// The most bytes of `with`.
 const WITH_BYTES_MAX: usize = 256;
+/// The most groups in it, each of which may be as long as the body.
+const WITH_GROUPS_MAX: usize = 8;
 /// What a redaction writes when it is not told.
 const WITH: &str = "***";
 /// The least share that sampling keeps.
@@ -64,7 +66,7 @@ pub struct Route {
 /// Text that is replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redaction {
-    /// What is replaced. Does not match the empty text.
+    /// What is replaced. It does not match texts of no length.
     pub pattern: Pattern,
     /// What stands there instead; `$1` and `${name}` are groups of the pattern, `$$` is a dollar.
     pub with: String,
@@ -218,14 +220,17 @@ impl Redaction {
             return Err(value.wrong("has an entry without `regex`; write { regex = \"…\", with = \"***\" }"));
         };
         let pattern: Pattern = regex.parsed("a regular expression in quotes")?;
-        if pattern.regex().is_match(b"") {
-            return Err(regex.wrong("matches the empty text, which is everywhere; write + for * or more of the text"));
+        // What matches everywhere may do so in front of the very text that it is to replace.
+        if pattern.matches_nothing() {
+            return Err(
+                regex.wrong("can match a text of no length; write + for *, or more of the text that is replaced")
+            );
         }
         let with = fields.get("with").map_or(Ok(WITH.to_owned()), |with| {
             let text = with.text()?;
-            match text.len() <= WITH_BYTES_MAX {
+            match text.len() <= WITH_BYTES_MAX && text.matches('$').count() <= WITH_GROUPS_MAX {
                 true => Ok(text),
-                false => Err(with.wrong(format!("must have at most {WITH_BYTES_MAX} bytes"))),
+                false => Err(with.wrong(format!("must have at most {WITH_BYTES_MAX} bytes and {WITH_GROUPS_MAX} `$`"))),
             }
         })?;
         let body = fields.get("body").map_or(Ok(true), Value::flag)?;

@@ -53,6 +53,7 @@ pub(crate) fn context() -> Context {
         positions: Arc::default(),
         resumed: false,
         counters: Arc::default(),
+        routes: Arc::default(),
     }
 }
 

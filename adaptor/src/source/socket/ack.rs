@@ -15,6 +15,9 @@
 //! connection on, and only a first group that had records taken after a refused one is answered with `unknown`. A
 //! producer that cannot have that begins with a request for nothing.
 //!
+//! A record that a rule of the operator drops (`[[adaptor.route]]`) is done with and counts like one that is durable:
+//! otherwise its producer would send it for ever.
+//!
 //! No answer at all (the connection broke, the adaptor stopped): the outcome is unknown.
 //!
 //! This file decides; [`super::answers`] writes.
@@ -57,7 +60,7 @@ pub(super) fn request(line: &[u8]) -> Option<AckId> {
 /// The records since the previous request. `R` tells when records are durable, and all that were taken before them.
 #[derive(Debug)]
 pub(super) struct Group<R> {
-    /// Records taken before the first that was refused.
+    /// Records taken, or dropped by a rule, before the first that was refused.
     first: u64,
     /// Of the newest records that were taken.
     receipt: Option<R>,
@@ -86,6 +89,13 @@ impl<R> Group<R> {
             true => self.taken_after_refused = true,
         }
         self.receipt = Some(receipt);
+    }
+
+    /// Records came that rules drop.
+    pub(super) fn pass(&mut self, records: u64) {
+        if !self.refused {
+            self.first += records;
+        }
     }
 
     /// Records were refused.
@@ -197,6 +207,22 @@ mod tests {
         assert_eq!(line(&answer), "{\"$ack\":7,\"status\":\"ok\",\"records\":5}\n");
         let answer = group.end(id());
         assert_eq!((answer.receipt, answer.records), (None, 0));
+    }
+
+    #[test]
+    fn records_that_rules_drop_count_until_one_is_refused() {
+        let mut group = Group::default();
+        group.end(id());
+        group.pass(1);
+        group.take(2, 'a');
+        group.pass(3);
+        group.refuse();
+        group.pass(4);
+        let answer = group.end(id());
+        assert_eq!((answer.status, answer.records, answer.receipt), (Status::Refused, 6, Some('a')));
+        group.pass(5);
+        let answer = group.end(id());
+        assert_eq!((answer.status, answer.records, answer.receipt), (Status::Ok, 5, None));
     }
 
     #[test]

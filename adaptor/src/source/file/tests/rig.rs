@@ -135,6 +135,7 @@ impl Rig {
             positions: Arc::new(self.durable.lock().unwrap().positions.clone()),
             resumed: std::mem::replace(&mut self.resumed, true),
             counters: counters.clone(),
+            routes: Arc::default(),
         };
         let stop = CancellationToken::new();
         let running = open(self.source.clone(), self.settings.clone(), context, stop.clone()).await.unwrap();
