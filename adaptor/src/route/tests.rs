@@ -8,20 +8,17 @@ mod random;
 mod rules;
 mod shared;
 
-use std::sync::Arc;
-
-use logboom_config::{Settings, Source, SourceKind};
+use logboom_config::{Source, SourceKind};
 use logboom_wire::Record;
 
-use super::{Reason, Routes};
+use super::Reason;
 use crate::intake::Chunk;
-use crate::source::testing::{Seen, context, taken};
+use crate::source::testing::{Seen, context, routes, taken};
 use crate::source::{Context, Funnel};
 
 /// A context with these rules.
 fn with_rules(rules: &str) -> Context {
-    let settings = Settings::parse("rules", rules).unwrap_or_else(|error| panic!("{error}\n{rules}"));
-    Context { routes: Arc::new(Routes::new(&settings.adaptor.unwrap())), ..context() }
+    Context { routes: routes(rules), ..context() }
 }
 
 fn source(category: &str) -> Source {

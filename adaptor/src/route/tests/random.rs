@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use logboom_config::{RecordValues, Route, TemplateValues};
+use logboom_config::{RecordValues, Route, Settings, TemplateValues};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
