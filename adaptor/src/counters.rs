@@ -31,7 +31,7 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Records taken in.
+    /// Records taken in, without those that a rule dropped.
     records_in,
     /// Bytes of their bodies.
     bytes_in,
@@ -47,6 +47,11 @@ counters! {
     records_refused_full,
     /// Records of blocks that were dropped because the spool was full (`when_full = "drop_oldest"`).
     records_dropped_oldest,
+    /// Records that a rule (`[[adaptor.route]]`) dropped: all of it, by sampling or beyond a limit. A record that is refused
+    /// and sent again passes the rules again.
+    records_dropped_by_route,
+    /// Records that were put to `_overflow` because there are too many categories.
+    records_overflowed,
     /// Connections refused because there were too many.
     connections_refused,
     /// TLS handshakes that failed.

@@ -24,6 +24,7 @@ pub struct Chunk {
     runs: Vec<(Arc<RunKey>, Rows)>,
     positions: Vec<Position>,
     key_bytes: usize,
+    dropped: usize,
 }
 
 impl Chunk {
@@ -58,6 +59,16 @@ impl Chunk {
     /// Count of records.
     pub fn records(&self) -> usize {
         self.runs.iter().map(|(_, rows)| rows.len()).sum()
+    }
+
+    /// A record came that a rule drops. It is counted here and not stored.
+    pub fn drop_record(&mut self) {
+        self.dropped += 1;
+    }
+
+    /// Count of records that were dropped by a rule, besides [`Chunk::records`].
+    pub fn dropped(&self) -> usize {
+        self.dropped
     }
 
     /// Bytes of their bodies.

@@ -34,6 +34,9 @@ fn describe_adaptor(text: &mut String, adaptor: &Adaptor) {
     for source in &adaptor.sources {
         let _ = writeln!(text, "  {}", describe_source(source));
     }
+    for route in &adaptor.routes {
+        let _ = writeln!(text, "  {}", route.describe());
+    }
     let Spool { path, max_size, .. } = &adaptor.spool;
     let then = match adaptor.spool.when_full {
         WhenFull::Block => "sources wait",

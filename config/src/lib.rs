@@ -19,9 +19,12 @@ mod document;
 mod duration;
 mod error;
 pub mod keys;
+mod pattern;
+mod route;
 mod secret;
 mod section;
 mod settings;
+mod severity;
 mod sink;
 mod source;
 mod spool;
@@ -34,8 +37,11 @@ pub use collector::Collector;
 pub use defaults::defaults_toml;
 pub use duration::HumanDuration;
 pub use error::{Error, Unparsable};
+pub use pattern::{Globs, Pattern};
+pub use route::{Limit, Redaction, Route, Share};
 pub use secret::Secret;
 pub use settings::{SETTINGS_BYTES_MAX, Settings};
+pub use severity::Severities;
 pub use sink::Sink;
 pub use source::{
     ExecSource, FileSource, Format, ForwardSource, GelfSource, HeartbeatSource, HttpSource, JournaldSource, OnLongLine,

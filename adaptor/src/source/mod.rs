@@ -38,9 +38,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::counters::Counters;
 use crate::intake::Intake;
+use crate::route::Routes;
 
-use funnel::Funnel;
-use inlet::{Batch, Inlet};
+pub(crate) use funnel::Funnel;
+pub(crate) use inlet::{Batch, Inlet};
 use malformed::Malformed;
 
 /// What every source of an adaptor shares. Cheap to clone.
@@ -58,6 +59,8 @@ pub struct Context {
     pub resumed: bool,
     /// What is counted.
     pub counters: Arc<Counters>,
+    /// The rules that every record passes.
+    pub routes: Arc<Routes>,
 }
 
 /// Why a source cannot be opened. One line, with the source's name and the fix.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use futures::FutureExt;
-use logboom_config::Source;
+use logboom_config::{Settings, Source};
 use logboom_wire::block::{BlockPlace, Encoder};
 use logboom_wire::{StreamId, column};
 use rand::rngs::StdRng;
@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::intake::{Chunk, Intake, Pending};
+use crate::route::Routes;
 use crate::source::Context;
 
 /// Long enough for anything that does happen.
@@ -53,7 +54,14 @@ pub(crate) fn context() -> Context {
         positions: Arc::default(),
         resumed: false,
         counters: Arc::default(),
+        routes: Arc::default(),
     }
+}
+
+/// The rules of these settings.
+pub(crate) fn routes(toml: &str) -> Arc<Routes> {
+    let settings = Settings::parse("rules", toml).unwrap_or_else(|error| panic!("{error}\n{toml}"));
+    Arc::new(Routes::new(&settings.adaptor.unwrap()))
 }
 
 /// The records of `chunk` after a way through an intake that is empty.

@@ -3,12 +3,14 @@
 //! * `values`: what a good file becomes
 //! * `errors`: what a bad file is answered, word for word
 //! * `defaults`: the file of all defaults and the defaults are the same
+//! * `routes`: rules, good and bad
 //! * `secrets`: where secrets come from and where they do not go
 //! * `mangled`: no text makes it panic, or answer with more than one line
 
 mod defaults;
 mod errors;
 mod mangled;
+mod routes;
 mod secrets;
 mod values;
 

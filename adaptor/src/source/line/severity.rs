@@ -63,4 +63,15 @@ mod tests {
             assert_eq!(number_of(name), number, "{name}");
         }
     }
+
+    #[test]
+    fn conditions_of_rules_know_the_same_names() {
+        for name in
+            ["trace", "verbose", "debug2", "info", "notice", "warning", "err", "severe", "crit", "alert", "FATAL4"]
+        {
+            let number = number_of(name);
+            let severities: logboom_config::Severities = format!(">={name}").parse().unwrap();
+            assert!(severities.contains(number) && !severities.contains(number - 1), "{name}");
+        }
+    }
 }

@@ -16,6 +16,9 @@
 //! producer prevents by beginning with a request for nothing; or one of which a part was refused after it was taken into
 //! memory, just when the spool had room again.
 //!
+//! A record that a rule of the operator drops (`[[adaptor.route]]`) is done with and counts like one that is durable:
+//! otherwise its producer would send it for ever.
+//!
 //! No answer at all (the connection broke, the adaptor stopped): the outcome is unknown.
 //!
 //! This file decides; [`super::answers`] writes.
@@ -61,7 +64,7 @@ pub(super) fn request(line: &[u8]) -> Option<AckId> {
 /// What became of the records of a group, as far as that is known.
 #[derive(Debug, Default)]
 struct Tally {
-    /// Records that are durable, up to the first that was refused.
+    /// Records that are durable, or were dropped by a rule, up to the first that was refused.
     first: u64,
     refused: bool,
     durable_after_refused: bool,
@@ -75,12 +78,20 @@ impl Tally {
             (Ok(()), true) => self.durable_after_refused = true,
         }
     }
+
+    /// A rule dropped records.
+    fn pass(&mut self, records: u64) {
+        if !self.refused {
+            self.first += records;
+        }
+    }
 }
 
-/// Records that were taken and whose outcome `R` will tell, or were refused at once.
+/// Records that were taken and whose outcome `R` will tell, that a rule dropped, or that were refused at once.
 #[derive(Debug)]
 enum Part<R> {
     Taken(u64, R),
+    Dropped(u64),
     Refused,
 }
 
@@ -111,15 +122,26 @@ impl<R> Group<R> {
     /// ask, and what is known needs no memory.
     pub(super) fn take(&mut self, records: u64, receipt: R, outcome: impl Fn(&R) -> Option<Result<(), Refused>>) {
         while let Some(part) = self.parts.front() {
-            let (records, outcome) = match part {
-                Part::Refused => (0, Some(Err(Refused::Full))),
-                Part::Taken(records, receipt) => (*records, outcome(receipt)),
-            };
-            let Some(outcome) = outcome else { break };
-            self.tally.add(records, outcome);
+            match part {
+                Part::Refused => self.tally.add(0, Err(Refused::Full)),
+                Part::Dropped(records) => self.tally.pass(*records),
+                Part::Taken(records, receipt) => match outcome(receipt) {
+                    Some(outcome) => self.tally.add(*records, outcome),
+                    None => break,
+                },
+            }
             self.parts.pop_front();
         }
         self.parts.push_back(Part::Taken(records, receipt));
+    }
+
+    /// Records came that rules drop.
+    pub(super) fn pass(&mut self, records: u64) {
+        match self.parts.back_mut() {
+            _ if records == 0 => {}
+            Some(Part::Dropped(dropped)) => *dropped += records,
+            _ => self.parts.push_back(Part::Dropped(records)),
+        }
     }
 
     /// Records were refused.
@@ -152,6 +174,7 @@ impl<R> Answer<R> {
         loop {
             match self.parts.pop_front()? {
                 Part::Refused => self.tally.add(0, Err(Refused::Full)),
+                Part::Dropped(records) => self.tally.pass(records),
                 Part::Taken(records, receipt) => return Some((records, receipt)),
             }
         }
@@ -251,6 +274,22 @@ mod tests {
         assert_eq!(answer, "{\"$ack\":7,\"status\":\"ok\",\"records\":5}\n");
         let answer = answered(group.end(id()), []);
         assert_eq!(answer, "{\"$ack\":7,\"status\":\"ok\",\"records\":0}\n");
+    }
+
+    #[test]
+    fn records_that_rules_drop_count_until_one_is_refused() {
+        let mut group = Group::default();
+        group.end(id());
+        group.pass(1);
+        group.take(2, 'a', OPEN);
+        group.pass(3);
+        group.refuse();
+        group.pass(4);
+        let answer = answered(group.end(id()), [('a', Ok(()))]);
+        assert_eq!(answer, "{\"$ack\":7,\"status\":\"refused\",\"reason\":\"spool full\",\"records\":6}\n");
+        group.pass(5);
+        let answer = answered(group.end(id()), []);
+        assert_eq!(answer, "{\"$ack\":7,\"status\":\"ok\",\"records\":5}\n");
     }
 
     #[test]

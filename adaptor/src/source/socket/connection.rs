@@ -142,8 +142,9 @@ impl Lines {
     }
 
     async fn append(&mut self, chunk: Chunk) -> Result<(), Refused> {
-        let records = chunk.records() as u64;
+        let (records, dropped) = (chunk.records() as u64, chunk.dropped() as u64);
         if records == 0 {
+            self.group.pass(dropped);
             return Ok(());
         }
         if self.group.refuses() {
@@ -151,7 +152,7 @@ impl Lines {
             return Ok(());
         }
         match self.inlet.append(chunk).await {
-            Ok(receipt) => self.group.take(records, receipt, Receipt::outcome),
+            Ok(receipt) => self.group.take(records + dropped, receipt, Receipt::outcome),
             Err(Refused::Full) => self.group.refuse(),
             Err(Refused::Closed) => return Err(Refused::Closed),
         }

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::source::testing::{A_WHILE, PATIENCE, Rig, Seen, any_port, free_address};
+use crate::source::testing::{A_WHILE, PATIENCE, Rig, Seen, any_port, free_address, routes};
 
 impl Rig {
     async fn unix(&self, format: Format, settings: UnixSource) -> JoinHandle<()> {
@@ -280,6 +280,29 @@ mod acknowledgements {
         rig.hold(false);
         assert_eq!(client.answer().await, ok(1, 2));
         assert_eq!(rig.synced.lock().unwrap().len(), 2);
+        rig.stop(running).await;
+    }
+
+    #[tokio::test]
+    async fn records_that_rules_drop_are_done_with_and_count() {
+        let mut rig = Rig::new();
+        rig.context.routes = routes("[[adaptor.route]]\nbody = '^noise'\ndrop = true\n");
+        let (mut client, running) = rig.connected().await;
+        rig.hold(true);
+        client.send("noise\n{\"msg\":\"noise\"}\n{\"$ack\":1}\n").await;
+        assert_eq!(client.answer().await, ok(1, 2), "there is nothing to wait for");
+        client.send("a\nnoise\nb\n{\"$ack\":2}\n").await;
+        assert!(client.gets_no_answer().await);
+        rig.hold(false);
+        assert_eq!(client.answer().await, ok(2, 3));
+        rig.context.intake.refuse_all(true);
+        client.send("noise\n").await;
+        sleep(A_WHILE).await;
+        client.send("noise\nc\n").await;
+        sleep(A_WHILE).await;
+        client.send("noise\n{\"$ack\":3}\n").await;
+        assert_eq!(client.answer().await, refused(3, 1), "the chunk with the refused record is refused as a whole");
+        assert_eq!(rig.bodies(2).await, ["a", "b"]);
         rig.stop(running).await;
     }
 
