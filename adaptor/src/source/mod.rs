@@ -14,6 +14,7 @@ mod heartbeat;
 mod http;
 mod inlet;
 mod journald;
+mod kubernetes;
 mod line;
 mod net;
 mod otlp;

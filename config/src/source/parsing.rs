@@ -21,8 +21,8 @@ const TIME_FORMATS_MAX: usize = 16;
 /// How a source's lines become records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parsing {
-    /// What the body of a record is.
-    pub body: Body,
+    /// What the body of a record is; none is the format's own (see [`Format::body`]).
+    pub body: Option<Body>,
     /// Where its time comes from.
     pub time: Time,
     /// Which lines belong together.
@@ -146,17 +146,21 @@ impl Parsing {
     }
 }
 
-fn read_body(section: &Section<'_>, format: Format) -> Result<Body, Error> {
-    let (own, other_is_possible) = match format {
-        Format::Lines | Format::Clf => (Body::Line, false),
-        Format::Logfmt | Format::Syslog => (Body::Line, true),
-        Format::Json => (Body::Message, true),
-        Format::Cri | Format::DockerJson => (Body::Message, false),
-    };
-    let Some(value) = section.given("body") else { return Ok(own) };
+impl Format {
+    /// What the body of a record is unless the settings say otherwise.
+    pub fn body(self) -> Body {
+        match self {
+            Format::Lines | Format::Clf | Format::Logfmt | Format::Syslog => Body::Line,
+            Format::Json | Format::Cri | Format::DockerJson => Body::Message,
+        }
+    }
+}
+
+fn read_body(section: &Section<'_>, format: Format) -> Result<Option<Body>, Error> {
+    let Some(value) = section.given("body") else { return Ok(None) };
     let body = value.choice(&[("line", Body::Line), ("message", Body::Message)])?;
-    match body == own || other_is_possible {
-        true => Ok(body),
+    match body == format.body() || matches!(format, Format::Json | Format::Logfmt | Format::Syslog) {
+        true => Ok(Some(body)),
         false => Err(value
             .wrong(format!("has no meaning with `format = \"{}\"`, whose body is fixed; remove it", format.name()))),
     }

@@ -31,6 +31,7 @@ fn what_is_commented_out_in_the_file_of_defaults_can_be_set() {
         "timestamp_key",
         "timestamp_format",
         "multiline = ",
+        "body = ",
     ];
     let uncommented: String = defaults_toml()
         .lines()

@@ -92,17 +92,21 @@ impl Clone for Parser {
 impl Parser {
     /// A parser for `source`; for a file source, for its file at `file_path`.
     pub(crate) fn new(source: &Source, context: &Context, file_path: Option<&Path>) -> Self {
+        Self::with_funnel(source, context, Funnel::new(source, context, file_path))
+    }
+
+    /// A parser for the file of `source` that was found at `path` and lies at `at`, free of symbolic links.
+    pub(crate) fn of_file(source: &Source, context: &Context, path: &Path, at: &Path) -> Self {
+        Self::with_funnel(source, context, Funnel::of_file(source, context, path, at))
+    }
+
+    fn with_funnel(source: &Source, context: &Context, funnel: Funnel) -> Self {
         let rules = Arc::new(Rules::of(source));
         let joins = source.parsing.multiline.is_some() || is_container(source);
         let counters = context.counters.clone();
         Self {
             joiner: joins.then(|| Box::new(Joiner::new(source, counters.clone()))),
-            output: Output {
-                rules: rules.clone(),
-                funnel: Funnel::new(source, context, file_path),
-                fields: Fields::default(),
-                counters,
-            },
+            output: Output { rules: rules.clone(), funnel, fields: Fields::default(), counters },
             rules,
             unescaped: Vec::new(),
             file: 0,
@@ -175,8 +179,7 @@ impl Parser {
 
     /// How long it is at `now` (ns since 1970) until a record has waited for long enough; `None` while none waits.
     pub(crate) fn wait(&self, now: i64) -> Option<Duration> {
-        let due = self.joiner.as_ref()?.due()?;
-        Some(Duration::from_nanos(u64::try_from(due.saturating_sub(now)).unwrap_or(0)))
+        self.joiner.as_ref()?.wait(now)
     }
 
     /// Whether it holds anything back.
@@ -206,6 +209,10 @@ impl Parser {
         let own = self.done.map(|done| Place { file: self.file, offset: read.max(done) });
         let Some(joiner) = &self.joiner else { return (self.file, own) };
         let mut places = own;
+        if !matches!(self.rules.format, Format::Cri | Format::DockerJson) {
+            let plain = joiner.lanes()[PLAIN].since().unwrap_or(own[PLAIN]);
+            return (self.file, [plain; LANES]);
+        }
         for (place, lane) in places.iter_mut().zip(joiner.lanes()) {
             *place = lane.since().unwrap_or(*place);
         }

@@ -19,7 +19,7 @@ impl Rules {
         let parsing = &source.parsing;
         Self {
             format: source.format,
-            body: parsing.body,
+            body: parsing.body.unwrap_or(source.format.body()),
             time_key: parsing.time.key.clone(),
             clock: Clock::of(&parsing.time),
         }
