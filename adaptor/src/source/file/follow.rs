@@ -224,8 +224,15 @@ impl Followed {
     pub fn moved_to(&mut self, at: PathBuf) {
         if self.place.at != at {
             self.place.at = at;
-            self.rotated = true;
+            self.set_rotated();
         }
+    }
+
+    /// It was renamed. From now on its writer may be through with it, however long it was quiet before.
+    pub fn set_rotated(&mut self) {
+        self.rotated = true;
+        self.quiet = 0;
+        self.stable = 0;
     }
 
     /// Compares the open file with what was read of it: its size and its first bytes. Two system calls.

@@ -224,13 +224,13 @@ impl Roster {
         if self.looks <= u64::from(GRACE_LOOKS) || self.looks.is_multiple_of(LOOKS_PER_SEARCH) {
             self.search_left(&mut folders);
         }
-        let finished: Vec<_> = self.files.iter().filter(|(_, file)| seems_finished(file)).map(|(&id, _)| id).collect();
-        for id in finished {
-            self.finish(id, &mut folders);
-        }
         self.flush_due();
         if is_container(&self.source) {
             self.link();
+        }
+        let finished: Vec<_> = self.files.iter().filter(|(_, file)| seems_finished(file)).map(|(&id, _)| id).collect();
+        for id in finished {
+            self.finish(id, &mut folders);
         }
         let pause = (start.elapsed() * LOOK_TIME_PART).min(LOOK_PAUSE_MAX);
         self.next_look = Instant::now() + self.poll_interval.max(pause);
@@ -388,7 +388,9 @@ impl Roster {
         let found = match here {
             Some(meta) => {
                 // It stayed, but a link that led to it may not.
-                file.rotated |= fs::metadata(&file.place.path).is_ok_and(|other| FileId::of(&other) != id);
+                if !file.rotated && fs::metadata(&file.place.path).is_ok_and(|other| FileId::of(&other) != id) {
+                    file.set_rotated();
+                }
                 Some(meta)
             }
             None => folders.find(&file.place.at, id.ino).filter(|(_, meta)| is_it(file, meta)).map(|(at, meta)| {
