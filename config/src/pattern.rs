@@ -11,6 +11,8 @@ use crate::error::{Unparsable, quoted};
 
 /// The most memory that one compiled expression may take, in bytes.
 const COMPILED_BYTES_MAX: usize = 1 << 20;
+/// The most bytes of the text of an expression.
+const PATTERN_BYTES_MAX: usize = 4096;
 
 /// Some globs, of which one has to match a whole text: `*` is any text, `?` any character, `[a-z]` one of these, `{a,b}`
 /// one of both; `\` takes the meaning away. Capitals matter. Matching takes time linear in the text.
@@ -88,6 +90,11 @@ impl Pattern {
         &self.0
     }
 
+    /// Whether it matches anywhere in `bytes`.
+    pub fn matches(&self, bytes: &[u8]) -> bool {
+        self.0.is_match(bytes)
+    }
+
     /// Whether it can match a text of no length, as `a*` and `\b` do.
     pub(crate) fn matches_nothing(&self) -> bool {
         let parsed = regex_syntax::ParserBuilder::new().utf8(false).build().parse(self.0.as_str());
@@ -99,10 +106,16 @@ impl FromStr for Pattern {
     type Err = Unparsable;
 
     fn from_str(text: &str) -> Result<Pattern, Unparsable> {
-        let built = RegexBuilder::new(text).size_limit(COMPILED_BYTES_MAX).build();
+        let refuse = |why: String| Unparsable(format!("`{}` is not a regular expression: {why}", quoted(text)));
+        if text.is_empty() || text.len() > PATTERN_BYTES_MAX {
+            return Err(refuse(format!("it must have 1 to {PATTERN_BYTES_MAX} bytes")));
+        }
+        let built = RegexBuilder::new(text).size_limit(COMPILED_BYTES_MAX).dfa_size_limit(COMPILED_BYTES_MAX).build();
         built.map(Pattern).map_err(|error| {
             let why = match &error {
-                regex::Error::CompiledTooBig(_) => "it is too large; make its repetitions smaller".to_owned(),
+                regex::Error::CompiledTooBig(_) => {
+                    "it would take too much memory; make its repetitions smaller".to_owned()
+                }
                 // The lines before the last show where, in a picture that does not fit on one line.
                 error => {
                     let message = error.to_string();
@@ -110,7 +123,7 @@ impl FromStr for Pattern {
                     last.strip_prefix("error: ").unwrap_or(last).to_owned()
                 }
             };
-            Unparsable(format!("`{}` is not a regular expression: {why}", quoted(text)))
+            refuse(why)
         })
     }
 }

@@ -132,6 +132,15 @@ impl Template {
         self.parts.iter().any(|part| matches!(part, Part::Severity | Part::Attribute(_)))
     }
 
+    /// Whether it can be filled in without a record, given the attributes for which `known` says so.
+    pub fn needs_only(&self, known: impl Fn(&str) -> bool) -> bool {
+        self.parts.iter().all(|part| match part {
+            Part::Severity => false,
+            Part::Attribute(name) => known(name),
+            _ => true,
+        })
+    }
+
     /// Whether it has placeholders that only a file can fill.
     pub fn needs_file(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::FileStem | Part::FileName))

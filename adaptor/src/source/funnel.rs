@@ -9,7 +9,7 @@ use std::sync::Arc;
 use logboom_config::{OnLongLine, Source, Template, category_is_valid};
 use logboom_wire::{Record, RunKey};
 
-use super::Context;
+use super::{Context, kubernetes};
 use crate::counters::Counters;
 use crate::intake::Chunk;
 use crate::route::{Place, Router, View, push_with_category};
@@ -60,6 +60,16 @@ impl Clone for Funnel {
 impl Funnel {
     /// A funnel for `source`; for a file source, for its file at `file_path`.
     pub(crate) fn new(source: &Source, context: &Context, file_path: Option<&Path>) -> Self {
+        Self::with_paths(source, context, file_path, file_path)
+    }
+
+    /// A funnel for the file of `source` that was found at `path` and lies at `at`, free of symbolic links. What the paths
+    /// say about a container become attributes, and the category if it needs no more: nothing in a record changes that.
+    pub(crate) fn of_file(source: &Source, context: &Context, path: &Path, at: &Path) -> Self {
+        Self::with_paths(source, context, Some(path), Some(at))
+    }
+
+    fn with_paths(source: &Source, context: &Context, file_path: Option<&Path>, at: Option<&Path>) -> Self {
         let mut attributes: BTreeMap<&str, String> = BTreeMap::new();
         for (key, value) in context.labels.iter().chain(&source.attributes) {
             attributes.insert(key, value.clone());
@@ -67,14 +77,21 @@ impl Funnel {
         if let Some(path) = file_path {
             attributes.insert("log.file.path", path.to_string_lossy().into_owned());
         }
+        // The path at which it was found says more than the one where it lies.
+        let of_paths = at.into_iter().chain(file_path).flat_map(kubernetes::attributes);
+        let of_paths: Vec<(String, String)> = of_paths.map(|(key, value)| (key.to_owned(), value)).collect();
+        attributes.extend(of_paths.iter().map(|(key, value)| (key.as_str(), value.clone())));
         let attributes: Vec<_> = attributes.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         let place = Arc::new(Place {
             source: source.name.clone(),
             host: context.host.clone(),
             file: file_path.map(Path::to_owned),
         });
-        let category = place.usable_category(&source.category.render(&place.values())).into_owned();
-        if !source.category.needs_record() && !source.category.needs_file() {
+        let fixed = source.category.needs_only(|name| of_paths.iter().any(|(key, _)| key == name));
+        let mut category = String::new();
+        source.category.render_into(&place.values(), &View::new(&Record::default(), &of_paths), &mut category);
+        let category = place.usable_category(&category).into_owned();
+        if source.category.needs_only(|_| false) && !source.category.needs_file() {
             context.routes.reserve(&category);
         }
         let (routes, counters, common) = (context.routes.clone(), context.counters.clone(), attributes.clone());
@@ -83,7 +100,7 @@ impl Funnel {
             lines: None,
             shared: Arc::new(Shared {
                 place,
-                template: source.category.needs_record().then(|| source.category.clone()),
+                template: (!fixed).then(|| source.category.clone()),
                 attributes,
                 body_max: source.max_line,
                 on_long: source.on_long_line,
@@ -257,6 +274,29 @@ mod tests {
         let common = |body| Seen::new("shop", body).with("service.name", "shop");
         let seen = taken(&context.intake, chunk);
         assert_eq!(seen, [common("1").with("k", "own"), common("2").with("k", "common")]);
+    }
+
+    #[test]
+    fn a_category_that_needs_only_a_containers_path_does_not_depend_on_the_record() {
+        let context = context();
+        let path = Path::new("/var/log/pods/shop_cart_1/main/0.log");
+        let mut funnel = Funnel::of_file(
+            &source("{k8s.namespace.name}.{k8s.container.name}"),
+            &context,
+            Path::new("/a/b.log"),
+            path,
+        );
+        assert!(funnel.shared.template.is_none());
+        let mut chunk = Chunk::default();
+        let record = Record { body: b"x", attributes: &[("k8s.namespace.name", "kube-system")], ..Record::default() };
+        funnel.record(None, &record, &mut chunk);
+        funnel.line(0, b"y", &mut chunk);
+        assert_eq!(chunk.keys(), 1);
+        let seen = taken(&context.intake, chunk);
+        assert!(seen.iter().all(|seen| seen.category == "shop.main"), "{seen:?}");
+        assert_eq!((&*seen[1].attributes["k8s.pod.name"], &*seen[1].attributes["log.file.path"]), ("cart", "/a/b.log"));
+        let funnel = Funnel::of_file(&source("{k8s.namespace.name}.{severity}"), &context, path, path);
+        assert!(funnel.shared.template.is_some());
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod http;
 mod inlet;
 mod journald;
 mod json;
+mod kubernetes;
 mod line;
 mod malformed;
 pub(crate) mod net;

@@ -10,7 +10,7 @@ use super::Shared;
 use crate::counters::Counters;
 use crate::source::Malformed;
 use crate::source::json::text;
-use crate::source::line::Fields;
+use crate::source::line::{Fields, Rules, read_json};
 use crate::source::net::http::{Refusal, Taker};
 
 /// Most labels, fields or metadata that stand together.
@@ -21,12 +21,14 @@ const PARSE_ERROR: &str = "logboom.parse_error";
 /// Has documents become records, each with the memory of the one before.
 pub(super) struct Documents {
     spare: Fields<'static>,
+    rules: Rules,
     counters: Arc<Counters>,
 }
 
 impl Documents {
     pub(super) fn new(shared: &Shared) -> Self {
-        Self { spare: Fields::default(), counters: shared.inlet.context().counters.clone() }
+        let rules = Rules::of_json(shared.inlet.source());
+        Self { spare: Fields::default(), rules, counters: shared.inlet.context().counters.clone() }
     }
 
     /// Takes `line`. One that is no object, or no sound one, is kept as a plain record, as on any line source. A category
@@ -37,7 +39,7 @@ impl Documents {
             return taker.take(category, &plain, line.len());
         }
         let mut fields = std::mem::take(&mut self.spare).reuse();
-        let taken = match fields.read(line) {
+        let taken = match read_json(&mut fields, line, taker.observed, &self.rules) {
             Ok(()) => {
                 let mut taken = Ok(true);
                 fields.with_record(taker.observed, line, |own, record| {
@@ -77,7 +79,7 @@ impl Documents {
         taker: &mut Taker,
     ) -> Result<Result<bool, Malformed>, Refusal> {
         let mut fields = std::mem::take(&mut self.spare).reuse();
-        let read = fields.read(document);
+        let read = read_json(&mut fields, document, taker.observed, &self.rules);
         let taken = match read {
             Err(error) => Ok(Err(error.into())),
             Ok(()) => {
