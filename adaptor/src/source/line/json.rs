@@ -31,7 +31,7 @@ const KEY_BYTES_MAX: usize = 1 << 10;
 
 /// Why a line is not a record.
 #[derive(Debug)]
-pub(super) struct Unparsed(pub(super) Cow<'static, str>);
+pub(in crate::source) struct Unparsed(pub(in crate::source) Cow<'static, str>);
 
 impl From<serde_json::Error> for Unparsed {
     fn from(error: serde_json::Error) -> Self {
@@ -239,7 +239,7 @@ fn kind(raw: &RawValue) -> Kind {
 }
 
 /// The value as text; `None` where there is none. A text with an escape is the only value that is copied.
-fn text(raw: Option<&RawValue>) -> Result<Option<Cow<'_, str>>, Unparsed> {
+pub(in crate::source) fn text(raw: Option<&RawValue>) -> Result<Option<Cow<'_, str>>, Unparsed> {
     let Some(raw) = raw.map(RawValue::get) else { return Ok(None) };
     Ok(match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
         Some(_) if memchr(b'\\', raw.as_bytes()).is_some() => Some(serde_json::from_str::<String>(raw)?.into()),
@@ -275,7 +275,7 @@ fn cut(text: Cow<'_, str>, bytes_max: usize) -> Cow<'_, str> {
 }
 
 /// An empty vector with the memory of `spent`: types that differ in nothing but a lifetime are collected in place.
-fn recycle<A, B>(mut spent: Vec<A>) -> Vec<B> {
+pub(in crate::source) fn recycle<A, B>(mut spent: Vec<A>) -> Vec<B> {
     spent.clear();
     spent.into_iter().map(|_| unreachable!("it is empty")).collect()
 }

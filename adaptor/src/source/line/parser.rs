@@ -6,13 +6,11 @@ use std::sync::Arc;
 use logboom_config::{Format, Source};
 use logboom_wire::Record;
 
+use super::PARSE_ERROR;
 use super::json::{Fields, Unparsed};
 use crate::counters::Counters;
 use crate::intake::Chunk;
 use crate::source::{Context, Funnel};
-
-/// Attribute of a line that was kept as a plain record: why.
-const PARSE_ERROR: &str = "logboom.parse_error";
 
 /// Parses the lines of one file, connection or socket. A clone shares what its source says and nothing else.
 pub(crate) struct Parser {

@@ -15,7 +15,7 @@ pub(super) fn from_text(text: &str) -> Option<i64> {
 /// told apart by magnitude: below 10^11 it is seconds (until the year 5138), below 10^14 milliseconds (since 1973), below
 /// 10^17 microseconds, else nanoseconds. Fractions are exact to the nanosecond. `None` for what does not fit, and for
 /// 0, by which producers mean that they do not know.
-pub(super) fn from_number(number: &str) -> Option<i64> {
+pub(in crate::source) fn from_number(number: &str) -> Option<i64> {
     if number.contains(['e', 'E']) {
         let number: f64 = number.parse().ok()?;
         let unit = unit_ns(number.abs() as u128);

@@ -5,6 +5,7 @@
 
 mod datagram;
 mod listener;
+mod messages;
 mod owner;
 mod seldom;
 mod stream;
@@ -17,6 +18,9 @@ use std::time::Duration;
 
 pub(super) use datagram::{Datagram, DatagramSocket, receive};
 pub(super) use listener::{Allowed, Connection, Listener, serve};
+#[cfg(test)]
+pub(super) use messages::take_messages_within;
+pub(super) use messages::{Decoder, Malformed, take_messages};
 pub(super) use seldom::Seldom;
 pub(super) use stream::Stream;
 pub(super) use tcp::bind_tcp;
