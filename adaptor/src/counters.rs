@@ -60,10 +60,12 @@ counters! {
     messages_refused,
     /// Attributes left out because a record had too many or too long ones.
     attributes_dropped,
-    /// Connections closed because they were idle for too long.
+    /// Connections closed because they were idle, or amid a message, for too long.
     connections_idle,
     /// Datagrams that came truncated.
     datagrams_truncated,
+    /// Messages of several datagrams that were dropped because some did not come in time, or too many had begun.
+    messages_incomplete,
     /// Files that could not be read.
     files_failed,
     /// Files that were truncated while they were followed.
