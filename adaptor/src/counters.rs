@@ -54,7 +54,7 @@ counters! {
     records_overflowed,
     /// Connections refused because there were too many.
     connections_refused,
-    /// TLS handshakes that failed.
+    /// Handshakes that failed, of TLS or of a protocol's own.
     handshakes_failed,
     /// Messages and requests that were refused because they were malformed, too large or not allowed.
     messages_refused,

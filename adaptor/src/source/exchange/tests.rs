@@ -15,8 +15,9 @@ use crate::source::Inlet;
 use crate::source::net::{Connection, Stream};
 use crate::source::testing::{A_WHILE, PATIENCE, Rig};
 
-/// Waits for the byte that follows.
+/// Begins a message that goes on to [`END`].
 const HALF: u8 = b'<';
+const END: u8 = b'>';
 /// Is a violation, and answered.
 const WRONG: u8 = b'!';
 /// Takes memory.
@@ -43,8 +44,11 @@ impl Protocol for Bytes {
 
     fn read(&mut self, input: &[u8], round: &mut Round) -> Result<Step, Violation> {
         let (byte, length) = match input {
-            [] | [HALF] => return Ok(Step::Wait),
-            [HALF, byte, ..] => (*byte, 2),
+            [] => return Ok(Step::Wait),
+            [HALF, rest @ ..] => match rest.iter().position(|byte| *byte == END) {
+                Some(at) => (END, at + 2),
+                None => return Ok(Step::Wait),
+            },
             [byte, ..] => (*byte, 1),
         };
         match byte {
@@ -150,6 +154,25 @@ async fn a_message_that_does_not_come_to_its_end_is_too_late_and_a_quiet_connect
     sleep(Duration::from_millis(500)).await;
     client.write_all(b"b<").await.unwrap();
     assert_eq!(all(&mut client).await, "ab");
+    assert_eq!(rig.context.counters.messages_refused.get(), 1);
+}
+
+#[tokio::test]
+async fn a_byte_now_and_then_does_not_keep_a_message_in_time_but_much_of_it_does() {
+    let rig = Rig::new();
+    for (piece, in_time) in [(1, false), (80_000, true)] {
+        let (mut client, _serving) = connected(&rig, true);
+        client.write_all(&[HALF]).await.unwrap();
+        for _ in 0..12 {
+            let _ = client.write_all(&vec![b'x'; piece]).await;
+            sleep(Duration::from_millis(50)).await;
+        }
+        let _ = client.write_all(&[END]).await;
+        match in_time {
+            true => assert_eq!(some(&mut client, 1).await, ">"),
+            false => assert_eq!(client.read(&mut [0]).await.unwrap_or(0), 0),
+        }
+    }
     assert_eq!(rig.context.counters.messages_refused.get(), 1);
 }
 

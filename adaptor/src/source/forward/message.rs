@@ -9,7 +9,7 @@
 //!
 //! Of the options, `chunk` asks for an acknowledgement and `compressed` is `gzip`, `zstd` or `text`; `size` is a hint that
 //! nothing here needs. In place of a time, Fluent Bit may send `[time, metadata]`. A `nil` for a message is a heartbeat.
-//! See the Forward Protocol Specification v1.5.
+//! See the Forward Protocol Specification v1.
 
 use std::ops::Range;
 

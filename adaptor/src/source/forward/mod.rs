@@ -14,7 +14,7 @@
 //! acknowledgement it missed makes its events twice.
 //!
 //! Not served: heartbeats over UDP, which Fluentd's `out_forward` sends only where `heartbeat_type udp` is set (its default
-//! is a TCP connection), and the JSON form, which no client but `fluent-cat` of old versions speaks.
+//! is a TCP connection), users and passwords in the handshake, and JSON in place of MessagePack, which Fluentd also takes.
 
 mod handshake;
 mod json;
@@ -151,6 +151,7 @@ impl Conversation {
             Opened::Unpacked(events) => (false, &events[..]),
             Opened::Packed(..) => unreachable!("it is unpacked"),
         };
+        let (funnel, counters) = (funnel(&mut self.funnels, &self.inlet, &open.tag), self.inlet.counters());
         let (mut reader, mut last) = (Reader::new(&events[events.len() - open.left..]), 0);
         while reader.left() > 0 {
             if round.batch.is_full() {
@@ -162,8 +163,6 @@ impl Conversation {
             let event = if one { message::bare_event(&mut reader) } else { message::event(&mut reader) }?;
             // How long an event is shows when it is read: then it is counted with the next.
             let chunk = round.batch.chunk(RECORD_BYTES + if one { before } else { last });
-            let funnel = funnel(&mut self.funnels, &self.inlet, &open.tag);
-            let counters = self.inlet.counters();
             reader = self.recorder.push(&event, round.observed, self.frame_max, funnel, counters, chunk)?;
             last = before - reader.left();
         }

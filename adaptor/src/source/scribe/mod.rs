@@ -10,6 +10,8 @@
 //! A category of a message that cannot be one (empty, too long, with control characters) becomes the attribute
 //! `logboom.category`; one that is not UTF-8 has its odd bytes written as `\xe9`, here and in that attribute.
 //!
+//! A client that repeats a call whose answer it missed makes its records twice: the protocol has nothing to tell them by.
+//!
 //! Only framed clients are served, as by the original server (a `TNonblockingServer`, which has no other transport): no
 //! client is known that speaks without frames. One that does is told apart in the log.
 

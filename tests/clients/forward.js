@@ -1,0 +1,50 @@
+#!/usr/bin/env node
+// Sends records through npm's @fluent-org/logger: forward.js HOST:PORT|/PATH FILE [MODE]
+//
+// FILE has one JSON object per line: {"category": .., "body_base64": ..}. The category is the tag. Prints `acked N` for
+// each, in order, when its chunk is acknowledged; tries again after an error. MODE is Message, Forward, PackedForward (the
+// default) or CompressedPackedForward; with FLUENT_SHARED_KEY in the environment the handshake is made with that key.
+// Needs `npm install @fluent-org/logger`.
+
+const fs = require('fs');
+const { FluentClient } = require('@fluent-org/logger');
+
+const RETRY_MS = 100;
+
+async function main() {
+  const [address, file, eventMode = 'PackedForward'] = process.argv.slice(2);
+  const [host, port] = address.split(/:(?=[^:]*$)/);
+  const sharedKey = process.env.FLUENT_SHARED_KEY;
+  const client = new FluentClient(null, {
+    eventMode,
+    // Nothing else tells it of an acknowledgement that will not come, not even that the connection is closed.
+    ack: { ackTimeout: 5000 },
+    milliseconds: true,
+    socket: {
+      ...(port ? { host, port: Number(port) } : { path: host }),
+      timeout: 30000,
+      reconnect: { backoff: 1, delay: RETRY_MS, minDelay: RETRY_MS, maxDelay: RETRY_MS },
+    },
+    ...(sharedKey && { security: { clientHostname: 'client', sharedKey } }),
+  });
+  client.socketOn('error', () => {});
+  const lines = fs.readFileSync(file, 'utf8').split('\n').filter(Boolean);
+  for (const [number, line] of lines.entries()) {
+    const { category, body_base64 } = JSON.parse(line);
+    const log = new Uint8Array(Buffer.from(body_base64, 'base64'));
+    for (;;) {
+      try {
+        await client.emit(category, { log });
+        break;
+      } catch (error) {
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      }
+    }
+    console.log(`acked ${number}`);
+  }
+  process.exit(0);
+}
+
+// Where the client gives up for good, nothing is left to wait for.
+process.exitCode = 1;
+main();
