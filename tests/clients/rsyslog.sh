@@ -11,7 +11,7 @@ set -euo pipefail
 
 address=$1 file=$2 framing=${3:-octet-counted}
 here=$(cd "$(dirname "$0")" && pwd)
-folder=$(mktemp -d)
+folder=$(mktemp -d) daemon=
 trap 'kill "$daemon" 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$folder"' EXIT
 
 cat >"$folder/rsyslog.conf" <<CONF
