@@ -40,6 +40,9 @@ pub(super) fn acceptor(settings: &Tls, protocols: &[&[u8]]) -> Result<TlsAccepto
             settings.cert_file.display()
         )
     })?;
+    // A client that only sends never reads them, and closing a socket with something unread in it discards what is still
+    // on its way: the end of what it sent would be lost.
+    config.send_tls13_tickets = 0;
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

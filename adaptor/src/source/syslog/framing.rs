@@ -7,7 +7,7 @@
 //! | anything else: non-transparent framing | before the next newline (with one `\r` before it) or NUL |
 //!
 //! `<` is asked for because a text of several lines, sent line by line, may well have one that begins with a number. Empty
-//! messages are passed over.
+//! messages are passed over. One newline at the end of a counted message is not part of it either: rsyslog puts it there.
 
 use memchr::memchr2;
 
@@ -129,13 +129,13 @@ impl Framer {
     fn counted<'b>(&mut self, count: usize, bytes: &'b [u8], each: &mut impl FnMut(Framed<'_>)) -> &'b [u8] {
         let (now, later) = bytes.split_at(bytes.len().min(count - self.carry.len()));
         if now.len() == count {
-            each(Framed::Whole(now));
+            each(Framed::Whole(without_newline(now)));
             self.end();
             return later;
         }
         self.carry.extend_from_slice(now);
         if self.carry.len() == count {
-            each(Framed::Whole(&self.carry));
+            each(Framed::Whole(without_newline(&self.carry)));
             self.end();
         }
         later
@@ -179,6 +179,10 @@ impl Framer {
     }
 }
 
+fn without_newline(message: &[u8]) -> &[u8] {
+    message.strip_suffix(b"\n").unwrap_or(message)
+}
+
 fn without_return(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
@@ -218,8 +222,13 @@ mod tests {
 
     #[test]
     fn counted_messages_have_as_many_bytes_as_they_say_whatever_these_are() {
-        check(b"5 <1>ab9 <1>\n\0c\xff\r\n3 <1>", &["<1>ab", r"<1>\n\x00c\xff\r\n", "<1>"]);
+        check(b"5 <1>ab9 <1>\n\0c\xff\r\x003 <1>", &["<1>ab", r"<1>\n\x00c\xff\r\x00", "<1>"]);
         check(b"5 <1>ab\n5 <1>cd\r\n", &["<1>ab", "<1>cd"]);
+    }
+
+    #[test]
+    fn one_newline_at_the_end_of_a_counted_message_is_not_part_of_it() {
+        check(b"5 <1>a\n6 <1>a\n\n6 <1>a\r\n", &["<1>a", r"<1>a\n", r"<1>a\r"]);
     }
 
     #[test]
@@ -230,7 +239,7 @@ mod tests {
 
     #[test]
     fn both_methods_may_follow_one_another() {
-        check(b"<1>a\n5 <2>b\n<3>c\n4 <4>d", &["<1>a", r"<2>b\n", "<3>c", "<4>d"]);
+        check(b"<1>a\n5 <2>b\0<3>c\n4 <4>d", &["<1>a", r"<2>b\x00", "<3>c", "<4>d"]);
     }
 
     #[test]

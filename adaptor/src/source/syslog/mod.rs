@@ -1,6 +1,7 @@
 //! Sources of type `syslog`: UDP, TCP, TLS, and Unix sockets of both kinds, as `/dev/log` is one.
 //!
-//! Owns where messages end ([`framing`]); what they say is [`line::syslog`]'s business. Syslog answers nobody: when the spool
+//! Owns where messages end ([`framing`]); what they say is [`line::syslog`]'s business. In every framing one newline at the
+//! end of a message is its sender's and not part of the body: a body that is to keep one has to be sent with two. Syslog answers nobody: when the spool
 //! is full, the sockets wait, or records are refused and counted, as `when_full` says. A datagram that the kernel has no
 //! room for is lost before anybody sees it.
 //!

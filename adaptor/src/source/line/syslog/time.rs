@@ -96,7 +96,7 @@ fn nearest(time: DateTime, clock: Clock<'_>) -> Option<i64> {
     if !ambiguous.is_ambiguous() {
         return nanos(ambiguous.compatible().ok()?);
     }
-    let (earlier, later) = (nanos(ambiguous.clone().earlier().ok()?)?, nanos(ambiguous.later().ok()?)?);
+    let (earlier, later) = (nanos(ambiguous.earlier().ok()?)?, nanos(ambiguous.later().ok()?)?);
     Some(if earlier.abs_diff(clock.now) < later.abs_diff(clock.now) { earlier } else { later })
 }
 
