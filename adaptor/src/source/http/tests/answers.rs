@@ -238,6 +238,8 @@ async fn splunk_acknowledges_what_it_said_it_would() {
     let acks = post(&mut client, "/services/collector/ack?channel=c", JSON, b"{\"acks\":[0,7]}").await;
     assert_eq!(acks.json(), json!({ "acks": { "0": true, "7": true } }));
     assert_eq!(client.get("/services/collector/health").await.json()["code"], 17);
+    let options = client.ask("OPTIONS", "/services/collector/event/1.0", &[], "").await.unwrap();
+    assert_eq!(options.status, StatusCode::OK);
     assert_eq!(post(&mut client, "/services/collector", JSON, b"").await.json()["code"], 6);
     let line = |body| Seen::new("t", body).with("host.name", "a b").with("com.splunk.sourcetype", "t");
     assert_eq!(rig.records(3).await, [Seen::new("in", "x"), line("one"), line("two")]);

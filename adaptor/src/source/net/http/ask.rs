@@ -21,10 +21,11 @@ use logboom_config::Secret;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
 use super::{Answer, DRAIN_TIME, Limits, RECORDS_MAX, error, room_bytes};
-use crate::source::Malformed;
 use crate::source::decompress::{Compression, DecompressError, decompress};
+use crate::source::{Inlet, Malformed};
 
 /// A body must go on by this many bytes within each of its deadlines.
 const PROGRESS_BYTES: usize = 64 << 10;
@@ -236,6 +237,16 @@ impl Ask {
         }
         let body = &mut self.body;
         let _ = timeout(DISCARD_TIME, async { while let Some(Ok(_)) = next(body).await {} }).await;
+    }
+
+    /// Counts a refusal, and says so to whoever looks for it.
+    pub(in crate::source) fn count_refused(&self, inlet: &Inlet, refusal: &Refusal) {
+        let (source, peer, path) = (inlet.name(), self.peer, self.head.uri.path());
+        debug!(source, ?peer, ?path, reason = ?refusal.to_string(), "a request is refused");
+        // Records that a full spool refuses are counted where that is found out.
+        if !refusal.is_passing() {
+            inlet.counters().messages_refused.add(1);
+        }
     }
 
     /// Has `bytes` of the listener's memory be this request's until it is answered, waiting a moment where there is too

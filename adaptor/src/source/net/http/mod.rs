@@ -119,11 +119,6 @@ impl Door {
             requests: Semaphore::new(REQUESTS_MAX),
         })
     }
-
-    /// What is counted.
-    pub(crate) fn counters(&self) -> &Counters {
-        &self.counters
-    }
 }
 
 /// The memory of all requests of a listener.
