@@ -11,6 +11,8 @@ use crate::source::testing::{A_WHILE, Rig, Seen};
 const NDJSON: &str = "application/x-ndjson";
 const JSON: &str = "application/json";
 
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
 /// One request of each intake, with one record.
 fn one_of_each() -> [(&'static str, &'static str, Vec<u8>, u16); 8] {
     let push = r#"{"streams":[{"stream":{"app":"cat"},"values":[["1","x"]]}]}"#;
@@ -80,6 +82,21 @@ async fn a_full_spool_and_an_end_show_in_the_words_of_each() {
 }
 
 #[tokio::test]
+async fn a_disk_that_takes_too_long_is_no_success_and_holds_up_no_end() {
+    let rig = Rig::new();
+    let (address, running) = rig.http(|_| {}, |_| {}).await;
+    rig.hold(true);
+    let mut client = Client::http1(address).await;
+    let reply = post(&mut client, "/v1/logs/a", "text/plain", b"x").await;
+    assert_eq!((reply.status.as_u16(), reply.header("retry-after")), (503, "1"));
+    let (answer, ()) = tokio::join!(client.ask("POST", "/v1/logs/a", &[("content-type", "text/plain")], "y"), async {
+        tokio::time::sleep(A_WHILE).await;
+        rig.stop(running).await;
+    });
+    assert!(answer.is_err_and(|error| !error.is_empty()), "it ended without an answer");
+}
+
+#[tokio::test]
 async fn the_plain_intake_takes_each_content_type_and_says_how_many_records_there_were() {
     let rig = Rig::new();
     let (address, running) = rig.http(|_| {}, |_| {}).await;
@@ -113,7 +130,7 @@ async fn what_is_wrong_is_said() {
     let token = ("authorization", "Bearer swordfish");
     let large = vec![b'x'; 65 << 10];
     let bomb = zstd::encode_all(&vec![b'x'; 1 << 20][..], 1).unwrap();
-    let cases: [(u16, &str, &str, &[(&str, &str)], &[u8]); 22] = [
+    let cases: [(u16, &str, &str, Headers<'_>, &[u8]); 22] = [
         (401, "POST", "/v1/logs/a", &[], b"x"),
         (401, "POST", "/_bulk", &[("authorization", "Basic eDp5")], b"x"),
         (401, "GET", "/", &[], b""),

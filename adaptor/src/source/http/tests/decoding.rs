@@ -41,8 +41,11 @@ fn events(body: &str) -> Result<Vec<Whole>, Refusal> {
     wholes(&source(), |taker| splunk::read_events(body.as_bytes(), taker))
 }
 
+/// Its time, its line and its metadata.
+pub(super) type Entry<'a> = (u64, &'a [u8], &'a [(&'a str, &'a str)]);
+
 /// A `PushRequest` of one stream.
-pub(super) fn push_request(labels: &str, entries: &[(u64, &[u8], &[(&str, &str)])]) -> Vec<u8> {
+pub(super) fn push_request(labels: &str, entries: &[Entry<'_>]) -> Vec<u8> {
     let mut stream = Vec::new();
     put_bytes(&mut stream, 1, labels.as_bytes());
     for (time, line, metadata) in entries {

@@ -70,7 +70,7 @@ const KEY_BYTES_MAX: usize = 8 << 20;
 /// What requests may take of memory is this, or four of the largest bodies where that is more.
 const BODIES_BYTES: usize = 64 << 20;
 /// How long requests in work have for their answers when the listener is stopped.
-const STOP_TIMEOUT: Duration = Duration::from_secs(4);
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 /// How an HTTP/2 connection begins: RFC 9113, section 3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
