@@ -73,7 +73,7 @@ async fn answer(shared: Arc<Shared>, mut ask: Ask) -> Response<Answer> {
         Dialect::Splunk => splunk::answer(&shared, &mut ask).await,
     };
     answered.unwrap_or_else(|refusal| {
-        shared.inlet.counters().messages_refused.add(1);
+        ask.count_refused(&shared.inlet, &refusal);
         match dialect {
             Dialect::Plain => refusal.response(),
             Dialect::Elasticsearch => bulk::refused(&refusal),

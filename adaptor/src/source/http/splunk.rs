@@ -16,7 +16,6 @@ use std::sync::atomic::Ordering;
 use hyper::{Method, Response, StatusCode};
 use logboom_wire::Record;
 use serde_json::json;
-use serde_json::value::RawValue;
 
 use super::document::{Pairs, lines, set};
 use super::plain::each_value;
@@ -24,7 +23,7 @@ use super::{Shared, percent_decoded};
 use crate::source::Malformed;
 use crate::source::json::{all, members, parse, text, values};
 use crate::source::line::timestamp;
-use crate::source::net::http::{Answer, Ask, Refusal, Taker, json as json_answer};
+use crate::source::net::http::{Answer, Ask, Refusal, Taker, empty, json as json_answer};
 
 /// What says where an event is from, and what becomes of it.
 const ORIGIN: [(&str, &str); 4] = [
@@ -43,6 +42,10 @@ pub(super) async fn answer(shared: &Shared, ask: &mut Ask) -> Result<Response<An
         "/ack" => What::Acks,
         _ => return Err(Refusal::NotFound),
     };
+    if ask.head.method == Method::OPTIONS {
+        // Docker's log driver asks so whether there is anybody.
+        return Ok(empty(StatusCode::OK));
+    }
     let answered = async {
         shared.admit(ask, Method::POST, "POST")?;
         match what {

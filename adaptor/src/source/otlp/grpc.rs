@@ -15,6 +15,7 @@ use hyper::{HeaderMap, Method, Response, StatusCode, Version};
 
 use super::http::response;
 use super::{Encoding, Export};
+use crate::source::decompress::Compression;
 use crate::source::net::http::{Answer, Ask, Refusal, authorized, empty, encoding};
 use crate::source::protobuf::{put_bytes, put_varint};
 
@@ -42,7 +43,7 @@ pub(super) async fn answer(export: &Export, mut ask: Ask) -> Response<Answer> {
             grpc(Response::new(Answer { bytes: bytes.into(), trailers: Some(trailers) }))
         }
         Err(refusal) => {
-            export.count_refused();
+            ask.count_refused(&export.inlet, &refusal);
             refused(&refusal)
         }
     }
@@ -79,8 +80,9 @@ async fn message(ask: &mut Ask, body: &Bytes) -> Result<Bytes, Refusal> {
     let name = ask.head.headers.get(ENCODING).and_then(|value| value.to_str().ok()).unwrap_or("identity");
     match (compressed, encoding(name)) {
         (0, _) | (1, Some(None)) => Ok(body.slice(PREFIX_BYTES..)),
+        // What gRPC calls Snappy has frames.
+        (1, None | Some(Some(Compression::Snappy))) => Err(Refusal::Encoding),
         (1, Some(Some(compression))) => ask.decompressed(compression, message).await,
-        (1, None) => Err(Refusal::Encoding),
         _ => Err(Refusal::Malformed("the message is neither compressed nor not".into())),
     }
 }

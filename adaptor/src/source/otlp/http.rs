@@ -15,7 +15,7 @@ pub(super) async fn answer(export: &Export, mut ask: Ask) -> Response<Answer> {
     match stored(export, &mut ask, encoding.as_ref().ok().copied()).await {
         Ok(rejected) => success(encoding.unwrap_or(Encoding::Protobuf), rejected),
         Err(refusal) => {
-            export.count_refused();
+            ask.count_refused(&export.inlet, &refusal);
             ask.discard().await;
             refused(encoding.unwrap_or(Encoding::Json), &refusal)
         }

@@ -93,10 +93,6 @@ impl Export {
         taker.store(&self.inlet, ask).await?;
         Ok(rejected)
     }
-
-    fn count_refused(&self) {
-        self.inlet.counters().messages_refused.add(1);
-    }
 }
 
 /// Why records are rejected though the rest of their request is stored.

@@ -18,13 +18,14 @@ use hyper::header::{
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use logboom_config::Secret;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
-use super::{Answer, DRAIN_TIME, Limits, RECORDS_MAX, error, room_bytes};
-use crate::source::Malformed;
+use super::{Answer, DRAIN_TIME, Door, RECORDS_MAX, error, room_bytes};
 use crate::source::decompress::{Compression, DecompressError, decompress};
+use crate::source::{Inlet, Malformed};
 
 /// A body must go on by this many bytes within each of its deadlines.
 const PROGRESS_BYTES: usize = 64 << 10;
@@ -42,8 +43,7 @@ pub(crate) struct Ask {
     /// Who asks, where that has an address.
     pub(crate) peer: Option<IpAddr>,
     body: Incoming,
-    limits: Limits,
-    room: Arc<Semaphore>,
+    door: Arc<Door>,
     /// What its body takes of the memory for bodies, until the request is answered.
     taken: Option<OwnedSemaphorePermit>,
     stop: CancellationToken,
@@ -145,12 +145,11 @@ impl Ask {
     pub(super) fn new(
         request: Request<Incoming>,
         peer: Option<IpAddr>,
-        limits: Limits,
-        room: Arc<Semaphore>,
+        door: Arc<Door>,
         stop: CancellationToken,
     ) -> Self {
         let (head, body) = request.into_parts();
-        Self { head, peer, body, limits, room, taken: None, stop }
+        Self { head, peer, body, door, taken: None, stop }
     }
 
     /// The whole body, decompressed as its `Content-Encoding` says.
@@ -165,12 +164,12 @@ impl Ask {
 
     /// The whole body as it comes.
     pub(crate) async fn raw_body(&mut self) -> Result<Bytes, Refusal> {
-        let max = self.limits.body_max;
+        let max = self.door.limits.body_max;
         if self.body.size_hint().lower() > max as u64 {
             return Err(Refusal::TooLarge(max));
         }
         let (mut first, mut bytes) = (Bytes::new(), Vec::new());
-        let (mut due, mut since_due, mut stopping) = (Instant::now() + self.limits.body, 0, false);
+        let (mut due, mut since_due, mut stopping) = (Instant::now() + self.door.limits.body, 0, false);
         loop {
             let (body, stop) = (&mut self.body, &self.stop);
             let frame = tokio::select! {
@@ -197,7 +196,7 @@ impl Ask {
             self.take_room(total.max(ROOM_BYTES_MIN).next_power_of_two()).await?;
             since_due += data.len();
             if since_due >= PROGRESS_BYTES && !stopping {
-                (due, since_due) = (Instant::now() + self.limits.body, 0);
+                (due, since_due) = (Instant::now() + self.door.limits.body, 0);
             }
             // A body that comes at once is not copied.
             if total == data.len() {
@@ -215,7 +214,11 @@ impl Ask {
 
     /// What is behind `compressed`, which is of this request's body.
     pub(crate) async fn decompressed(&mut self, how: Compression, compressed: &[u8]) -> Result<Bytes, Refusal> {
-        let bytes = decompress(how, compressed, self.limits.body_max).map_err(|error| match error {
+        // The semaphore is never closed.
+        let permit = self.door.decompressions.acquire().await.ok();
+        let decompressed = decompress(how, compressed, self.door.limits.body_max);
+        drop(permit);
+        let bytes = decompressed.map_err(|error| match error {
             DecompressError::TooLarge(max) => Refusal::TooLarge(max),
             error => Refusal::Damaged(error),
         })?;
@@ -225,7 +228,7 @@ impl Ask {
 
     /// The most bytes of a body.
     pub(crate) fn body_max(&self) -> usize {
-        self.limits.body_max
+        self.door.limits.body_max
     }
 
     /// Reads on for a moment what will not be used: one who is still sending would not read an answer.
@@ -238,15 +241,25 @@ impl Ask {
         let _ = timeout(DISCARD_TIME, async { while let Some(Ok(_)) = next(body).await {} }).await;
     }
 
+    /// Counts a refusal, and says so to whoever looks for it.
+    pub(in crate::source) fn count_refused(&self, inlet: &Inlet, refusal: &Refusal) {
+        let (source, peer, path) = (inlet.name(), self.peer, self.head.uri.path());
+        debug!(source, ?peer, ?path, reason = ?refusal.to_string(), "a request is refused");
+        // Records that a full spool refuses are counted where that is found out.
+        if !refusal.is_passing() {
+            inlet.counters().messages_refused.add(1);
+        }
+    }
+
     /// Has `bytes` of the listener's memory be this request's until it is answered, waiting a moment where there is too
     /// little.
     pub(super) async fn take_room(&mut self, bytes: usize) -> Result<(), Refusal> {
         // One request alone must not wait for ever.
-        let bytes = bytes.min(room_bytes(&self.limits));
+        let bytes = bytes.min(room_bytes(&self.door.limits));
         let has = self.taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let Some(missing) = bytes.checked_sub(has).filter(|&missing| missing > 0) else { return Ok(()) };
         let missing = u32::try_from(missing).map_err(|_| Refusal::Busy)?;
-        match timeout(ROOM_TIMEOUT, self.room.clone().acquire_many_owned(missing)).await {
+        match timeout(ROOM_TIMEOUT, self.door.room.clone().acquire_many_owned(missing)).await {
             Ok(Ok(permit)) => match &mut self.taken {
                 Some(taken) => taken.merge(permit),
                 None => self.taken = Some(permit),

@@ -24,6 +24,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -69,7 +70,7 @@ const KEY_BYTES_MAX: usize = 8 << 20;
 /// What requests may take of memory is this, or four of the largest bodies where that is more.
 const BODIES_BYTES: usize = 64 << 20;
 /// How long requests in work have for their answers when the listener is stopped.
-const STOP_TIMEOUT: Duration = Duration::from_secs(4);
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 /// How an HTTP/2 connection begins: RFC 9113, section 3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -106,6 +107,9 @@ pub(crate) struct Door {
     room: Arc<Semaphore>,
     /// Requests that may still come.
     requests: Semaphore,
+    /// Bodies that may still be decompressed at the same time: a bomb takes a while until it is found out, and must not
+    /// keep all threads from everybody else.
+    decompressions: Semaphore,
 }
 
 impl Door {
@@ -117,12 +121,8 @@ impl Door {
             limits,
             room: Arc::new(Semaphore::new(room_bytes(&limits))),
             requests: Semaphore::new(REQUESTS_MAX),
+            decompressions: Semaphore::new(available_parallelism().map_or(1, |threads| threads.get().div_ceil(2))),
         })
-    }
-
-    /// What is counted.
-    pub(crate) fn counters(&self) -> &Counters {
-        &self.counters
     }
 }
 
@@ -217,8 +217,7 @@ where
     let Ok(_permit) = door.requests.try_acquire() else {
         return Ok(Refusal::Busy.response());
     };
-    let (limits, room) = (door.limits, door.room.clone());
-    Ok(handler(Ask::new(request, peer, limits, room, stop)).await)
+    Ok(handler(Ask::new(request, peer, door.clone(), stop)).await)
 }
 
 impl Door {

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use logboom_config::Secret;
 use prost::Message;
 
+use super::Headers;
 use super::messages::{Status, plain, request, text};
 use crate::source::net::http::testing::{Client, Reply};
 use crate::source::testing::{A_WHILE, Rig};
@@ -112,7 +113,7 @@ async fn every_fault_has_its_status() {
     let bomb = frame(1, &zstd::encode_all(&vec![0; 1 << 20][..], 1).unwrap());
     let mut cut = frame(0, &body("x"));
     cut.pop();
-    let cases: [(&str, &[(&str, &str)], Vec<u8>); 11] = [
+    let cases: [(&str, Headers<'_>, Vec<u8>); 11] = [
         ("16", &[], frame(0, &body("x"))),
         ("16", &[("authorization", "Bearer x")], frame(0, &body("x"))),
         ("8", &[token], frame(0, &vec![0; 65 << 10])),

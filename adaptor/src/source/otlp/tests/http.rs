@@ -3,12 +3,16 @@
 use logboom_config::{OnLongLine, Secret};
 use prost::Message;
 
+use super::Headers;
 use super::messages::{Response, Status, plain, request, text};
 use crate::source::net::http::testing::Client;
 use crate::source::testing::{A_WHILE, PATIENCE, Rig, Seen};
 
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"json"}}]}]}]}"#;
+
+/// A method, a path and headers.
+type Asked<'a> = (&'a str, &'a str, Headers<'a>);
 
 fn body(text_of: &str) -> Vec<u8> {
     request("shop", vec![plain(text(text_of))]).encode_to_vec()
@@ -74,17 +78,17 @@ async fn what_is_wrong_is_said_and_never_to_be_sent_again() {
     let token = ("authorization", "Bearer swordfish");
     let large = vec![0; (16 << 20) + 1];
     let gzip = [("content-type", PROTOBUF), ("content-encoding", "gzip"), token];
-    let cases: [(u16, i32, &str, &str, &[(&str, &str)], Vec<u8>); 8] = [
-        (401, 16, "POST", "/v1/logs", &[("content-type", PROTOBUF)], body("x")),
-        (404, 12, "POST", "/v1/traces", &[("content-type", PROTOBUF), token], body("x")),
-        (405, 12, "GET", "/v1/logs", &[("content-type", PROTOBUF), token], vec![]),
-        (415, 12, "POST", "/v1/logs", &[("content-type", "text/plain"), token], body("x")),
-        (400, 3, "POST", "/v1/logs", &[("content-type", PROTOBUF), token], b"\x0a\xff".to_vec()),
-        (400, 3, "POST", "/v1/logs", &gzip, b"no gzip".to_vec()),
-        (413, 8, "POST", "/v1/logs", &[("content-type", PROTOBUF), token], large),
-        (200, 0, "POST", "/v1/logs", &[("content-type", PROTOBUF), token], body("x")),
+    let cases: [(u16, i32, Asked<'_>, Vec<u8>); 8] = [
+        (401, 16, ("POST", "/v1/logs", &[("content-type", PROTOBUF)]), body("x")),
+        (404, 12, ("POST", "/v1/traces", &[("content-type", PROTOBUF), token]), body("x")),
+        (405, 12, ("GET", "/v1/logs", &[("content-type", PROTOBUF), token]), vec![]),
+        (415, 12, ("POST", "/v1/logs", &[("content-type", "text/plain"), token]), body("x")),
+        (400, 3, ("POST", "/v1/logs", &[("content-type", PROTOBUF), token]), b"\x0a\xff".to_vec()),
+        (400, 3, ("POST", "/v1/logs", &gzip), b"no gzip".to_vec()),
+        (413, 8, ("POST", "/v1/logs", &[("content-type", PROTOBUF), token]), large),
+        (200, 0, ("POST", "/v1/logs", &[("content-type", PROTOBUF), token]), body("x")),
     ];
-    for (status, code, method, path, headers, body) in cases {
+    for (status, code, (method, path, headers), body) in cases {
         let reply = match client.ask(method, path, headers, body.clone()).await {
             Ok(reply) => reply,
             // A connection whose request was not read to its end cannot be used again.
