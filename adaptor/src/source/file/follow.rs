@@ -138,8 +138,6 @@ impl Followed {
     ) -> Self {
         let mut parser = Parser::of_file(source, context, &place.path, &place.at);
         parser.resume(start.offset, start.lanes);
-        let mut head = start.head;
-        head.truncate(start.offset.min(HEAD_BYTES_MAX as u64) as usize);
         Self {
             id,
             key: id.key(&source.name),
@@ -164,7 +162,7 @@ impl Followed {
             read: start.offset,
             offset: start.offset,
             lanes: start.lanes,
-            head,
+            head: start.head,
             inside_line: start.inside_line,
             chain: Vec::new(),
             floors: [None; LANES],
@@ -263,7 +261,7 @@ impl Followed {
             self.read = self.offset;
         }
         self.splitter = Parser::splitter(&self.source, &self.counters);
-        self.head.truncate(self.read.min(HEAD_BYTES_MAX as u64) as usize);
+        self.head.truncate(self.read.max(self.reach()).min(HEAD_BYTES_MAX as u64) as usize);
     }
 
     /// Behind the last line that was read to its end.
@@ -285,8 +283,10 @@ impl Followed {
             return Ok((0, chunk));
         }
         let mut bytes = &buffer[..count];
+        // What is read again is known already.
+        let known = (self.head.len() as u64).saturating_sub(self.read) as usize;
         let head_room = HEAD_BYTES_MAX - self.head.len();
-        self.head.extend_from_slice(&bytes[..bytes.len().min(head_room)]);
+        self.head.extend(bytes.iter().skip(known).take(head_room));
         self.read += count as u64;
         self.quiet = 0;
         self.started = true;
