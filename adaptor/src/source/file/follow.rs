@@ -105,6 +105,8 @@ pub struct Followed {
     pub queued: bool,
     /// The file that this one goes on with, while that one is not read to its end.
     pub predecessor: Option<FileId>,
+    /// The file that goes on with this one.
+    pub successor: Option<FileId>,
     /// Whether what it held back was given to the file that goes on with it.
     pub handed_over: bool,
     /// Whether it could not be read when it was tried last.
@@ -152,6 +154,7 @@ impl Followed {
             missing: 0,
             queued: false,
             predecessor: None,
+            successor: None,
             handed_over: false,
             failed: false,
             started: false,
