@@ -277,13 +277,19 @@ impl Followed {
         self.lanes.iter().flat_map(|lanes| lanes.done).fold(self.offset, u64::max)
     }
 
-    /// Reads on by one buffer. Returns the count of bytes read, 0 at the end, and what is to be handed over.
-    pub fn read(&mut self, buffer: &mut [u8], observed: i64) -> io::Result<(usize, Chunk)> {
+    /// Reads on by one buffer. Returns the count of bytes read, 0 at the end, and what is to be handed over; or nothing
+    /// where the file was truncated meanwhile, so that what was read may be the middle of another content.
+    pub fn read(&mut self, buffer: &mut [u8], observed: i64) -> io::Result<Option<(usize, Chunk)>> {
         let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
         let mut chunk = Chunk::default();
         let count = file.read_at(buffer, self.read)?;
         if count == 0 {
-            return Ok((0, chunk));
+            return Ok(Some((0, chunk)));
+        }
+        // Only now: a file that is still the same was the same while it was read.
+        let size = file.metadata()?.size();
+        if size < self.read + count as u64 || identity::read_head(file, self.head.len())? != self.head {
+            return Ok(None);
         }
         let mut bytes = &buffer[..count];
         // What is read again is known already.
@@ -310,7 +316,7 @@ impl Followed {
         if self.settle() {
             chunk.set_position(self.position());
         }
-        Ok((count, chunk))
+        Ok(Some((count, chunk)))
     }
 
     /// Hands over the records of several lines that have waited for long enough, if nothing that was seen is still to be

@@ -10,7 +10,7 @@
 //! | moved to another folder, or deleted | the open file is read to its end, then forgotten. If the adaptor dies before that, the rest is lost |
 //! | renamed out of the globs before its first position is durable, and the adaptor dies | missed: include the rotated names where that matters |
 //! | truncated, also by copytruncate | read again from its beginning. Lines that copytruncate itself loses, those written between its copy and its truncation, are lost |
-//! | truncated and grown again between two looks | noticed by the first 256 bytes being others. A file that begins with the very bytes that were read is taken for the same |
+//! | truncated and grown again between two looks | noticed by the first 256 bytes being others. What was read meanwhile counts only if the file is the same after it. A file that begins with the very bytes that were read is taken for the same |
 //! | inode taken by a new file | noticed by its time of birth, or else its first 256 bytes: a new file, read from its beginning |
 //! | a last line without newline | waits. Once the file was renamed or deleted and nothing came for [`GRACE_LOOKS`] looks, or when it is truncated, it is a record; what comes later is a new line. When the adaptor stops it stays in the file for the restart |
 //! | a record of several lines (`multiline`) that may go on | waits like a line without newline, but no longer than `multiline_timeout` |

@@ -740,10 +740,15 @@ impl Roster {
     fn read(&mut self, id: FileId) -> Result<io::Result<bool>, Stopped> {
         for _ in 0..READS_PER_TURN {
             self.outlet.check()?;
-            // The look that is taken while a chunk waits may have closed it.
-            let Some(file) = self.files.get_mut(&id).filter(|file| file.is_open()) else { return Ok(Ok(false)) };
+            // The look that is taken while a chunk waits may have collected something of this file, which comes first…
+            self.deliver()?;
+            // …or have closed it.
+            let readable = |file: &&mut Followed| file.is_open() && !file.is_held_back();
+            let Some(file) = self.files.get_mut(&id).filter(readable) else { return Ok(Ok(false)) };
             match file.read(&mut self.buffer, observed_now()) {
-                Ok((count, mut chunk)) => {
+                // The next turn checks what became of it.
+                Ok(None) => return Ok(Ok(true)),
+                Ok(Some((count, mut chunk))) => {
                     self.release(id, &mut chunk);
                     self.send(chunk)?;
                     if count < READ_BYTES {
