@@ -162,6 +162,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_record_of_several_lines_is_taken_when_its_time_is_over_and_at_the_end() {
+        let (context, stop) = (context(), CancellationToken::new());
+        let (sender, reads) = mpsc::channel(READS_WAITING);
+        let mut source = Source::new("in", SourceKind::Stdin);
+        let rule = logboom_config::MultilineRule::Python;
+        let timeout = Duration::from_millis(50);
+        source.parsing.multiline = Some(logboom_config::Multiline { rule, timeout, lines_max: 500 });
+        let running = tokio::spawn(run(source, context.clone(), reads, stop));
+        sender.send(b"a\nTraceback (most recent call last):\n  b\nE: c\n".to_vec()).await.unwrap();
+        while context.counters.records_in.get() < 1 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        sender.send(b"d\n e".to_vec()).await.unwrap();
+        drop(sender);
+        running.await.unwrap();
+        assert_eq!(bodies(&context), ["a\nTraceback (most recent call last):\n  b\nE: c", "d\n e"]);
+    }
+
+    #[tokio::test]
     async fn a_stopped_source_takes_what_was_read_and_ends_without_the_end_of_the_input() {
         let (context, stop) = (context(), CancellationToken::new());
         let (sender, reads) = mpsc::channel(READS_WAITING);

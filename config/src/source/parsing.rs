@@ -123,11 +123,11 @@ fn read_body(section: &Section<'_>, format: Format) -> Result<Option<Body>, Erro
 }
 
 fn read_time(section: &Section<'_>, format: Format) -> Result<Time, Error> {
-    let has = |key: &str| match (key, format) {
-        (_, Format::Json | Format::Logfmt) => true,
-        ("timestamp_format", Format::Lines) => true,
-        ("timezone", Format::Lines | Format::Syslog) => true,
-        _ => false,
+    let has = |key: &str| match format {
+        Format::Json | Format::Logfmt => true,
+        Format::Lines => key != "timestamp_key",
+        Format::Syslog => key == "timezone",
+        Format::Clf | Format::Cri | Format::DockerJson => false,
     };
     for key in ["timestamp_key", "timestamp_format", "timezone"] {
         if let Some(value) = section.given(key).filter(|_| !has(key)) {

@@ -105,6 +105,8 @@ pub struct Followed {
     pub queued: bool,
     /// The file that this one goes on with, while that one is not read to its end.
     pub predecessor: Option<FileId>,
+    /// The file that goes on with this one.
+    pub successor: Option<FileId>,
     /// Whether what it held back was given to the file that goes on with it.
     pub handed_over: bool,
     /// Whether it could not be read when it was tried last.
@@ -138,8 +140,6 @@ impl Followed {
     ) -> Self {
         let mut parser = Parser::of_file(source, context, &place.path, &place.at);
         parser.resume(start.offset, start.lanes);
-        let mut head = start.head;
-        head.truncate(start.offset.min(HEAD_BYTES_MAX as u64) as usize);
         Self {
             id,
             key: id.key(&source.name),
@@ -154,6 +154,7 @@ impl Followed {
             missing: 0,
             queued: false,
             predecessor: None,
+            successor: None,
             handed_over: false,
             failed: false,
             started: false,
@@ -164,7 +165,7 @@ impl Followed {
             read: start.offset,
             offset: start.offset,
             lanes: start.lanes,
-            head,
+            head: start.head,
             inside_line: start.inside_line,
             chain: Vec::new(),
             floors: [None; LANES],
@@ -263,7 +264,7 @@ impl Followed {
             self.read = self.offset;
         }
         self.splitter = Parser::splitter(&self.source, &self.counters);
-        self.head.truncate(self.read.min(HEAD_BYTES_MAX as u64) as usize);
+        self.head.truncate(self.read.max(self.reach()).min(HEAD_BYTES_MAX as u64) as usize);
     }
 
     /// Behind the last line that was read to its end.
@@ -276,17 +277,25 @@ impl Followed {
         self.lanes.iter().flat_map(|lanes| lanes.done).fold(self.offset, u64::max)
     }
 
-    /// Reads on by one buffer. Returns the count of bytes read, 0 at the end, and what is to be handed over.
-    pub fn read(&mut self, buffer: &mut [u8], observed: i64) -> io::Result<(usize, Chunk)> {
+    /// Reads on by one buffer. Returns the count of bytes read, 0 at the end, and what is to be handed over; or nothing
+    /// where the file was truncated meanwhile, so that what was read may be the middle of another content.
+    pub fn read(&mut self, buffer: &mut [u8], observed: i64) -> io::Result<Option<(usize, Chunk)>> {
         let file = self.file.as_ref().ok_or(io::ErrorKind::NotFound)?;
         let mut chunk = Chunk::default();
         let count = file.read_at(buffer, self.read)?;
         if count == 0 {
-            return Ok((0, chunk));
+            return Ok(Some((0, chunk)));
+        }
+        // Only now: a file that is still the same was the same while it was read.
+        let size = file.metadata()?.size();
+        if size < self.read + count as u64 || identity::read_head(file, self.head.len())? != self.head {
+            return Ok(None);
         }
         let mut bytes = &buffer[..count];
+        // What is read again is known already.
+        let known = (self.head.len() as u64).saturating_sub(self.read) as usize;
         let head_room = HEAD_BYTES_MAX - self.head.len();
-        self.head.extend_from_slice(&bytes[..bytes.len().min(head_room)]);
+        self.head.extend(bytes.iter().skip(known).take(head_room));
         self.read += count as u64;
         self.quiet = 0;
         self.started = true;
@@ -307,7 +316,7 @@ impl Followed {
         if self.settle() {
             chunk.set_position(self.position());
         }
-        Ok((count, chunk))
+        Ok(Some((count, chunk)))
     }
 
     /// Hands over the records of several lines that have waited for long enough, if nothing that was seen is still to be

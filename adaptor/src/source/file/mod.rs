@@ -10,9 +10,12 @@
 //! | moved to another folder, or deleted | the open file is read to its end, then forgotten. If the adaptor dies before that, the rest is lost |
 //! | renamed out of the globs before its first position is durable, and the adaptor dies | missed: include the rotated names where that matters |
 //! | truncated, also by copytruncate | read again from its beginning. Lines that copytruncate itself loses, those written between its copy and its truncation, are lost |
-//! | truncated and grown again between two looks | noticed by the first 256 bytes being others. A file that begins with the very bytes that were read is taken for the same |
+//! | truncated and grown again between two looks | noticed by the first 256 bytes being others. What was read meanwhile counts only if the file is the same after it. A file that begins with the very bytes that were read is taken for the same |
 //! | inode taken by a new file | noticed by its time of birth, or else its first 256 bytes: a new file, read from its beginning |
 //! | a last line without newline | waits. Once the file was renamed or deleted and nothing came for [`GRACE_LOOKS`] looks, or when it is truncated, it is a record; what comes later is a new line. When the adaptor stops it stays in the file for the restart |
+//! | a record of several lines (`multiline`) that may go on | waits like a line without newline, but no longer than `multiline_timeout` |
+//! | a container's line (`cri`, `docker-json`) whose last part is missing | waits like a line without newline. If the file was renamed and another one was found at its path, that one goes on with the line: it is read once nothing came to the renamed one for two looks. Its streams are apart: what one of them waits for holds the other not back |
+//! | renamed before it was found, so that it never was at the container's path | nothing goes on with it: its unfinished line is a record, and the rest another |
 //! | more files than `max_open` | those idle for longest are closed, and opened again when they change. One that is deleted while closed loses what was written since |
 //!
 //! `read_from = "end"` applies to files that exist when an adaptor starts on a fresh spool. It starts after the last

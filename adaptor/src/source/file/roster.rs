@@ -487,6 +487,14 @@ impl Roster {
             }
         }
         for (older, newer) in pairs {
+            // Names that are swapped must not make two files wait for each other.
+            let before = |id: &FileId| self.files.get(id).and_then(|file| file.predecessor);
+            if std::iter::successors(Some(older), before).any(|id| id == newer) {
+                continue;
+            }
+            if let Some(file) = self.files.get_mut(&older) {
+                file.successor = Some(newer);
+            }
             if let Some(file) = self.files.get_mut(&newer) {
                 file.predecessor = Some(older);
             }
@@ -514,11 +522,10 @@ impl Roster {
 
     /// Hands over what a file holds back to the one that waits for it, if there is one.
     fn hand_over(&mut self, id: FileId) -> bool {
-        let newer = self.files.values().find(|file| file.predecessor == Some(id)).map(|file| (file.id, file.fresh()));
-        let (Some((newer, fresh)), Some(file)) = (newer, self.files.get_mut(&id)) else { return false };
-        if file.handed_over {
-            return false;
-        }
+        let newer = self.files.get(&id).filter(|file| !file.handed_over).and_then(|file| file.successor);
+        let newer = newer.and_then(|newer| self.files.get(&newer)).filter(|newer| newer.predecessor == Some(id));
+        let Some((newer, fresh)) = newer.map(|newer| (newer.id, newer.fresh())) else { return false };
+        let Some(file) = self.files.get_mut(&id) else { return false };
         let (mut chunk, legacy) = file.hand_over(fresh, observed_now());
         if let Some(newer) = self.files.get_mut(&newer) {
             newer.inherit(legacy);
@@ -733,10 +740,15 @@ impl Roster {
     fn read(&mut self, id: FileId) -> Result<io::Result<bool>, Stopped> {
         for _ in 0..READS_PER_TURN {
             self.outlet.check()?;
-            // The look that is taken while a chunk waits may have closed it.
-            let Some(file) = self.files.get_mut(&id).filter(|file| file.is_open()) else { return Ok(Ok(false)) };
+            // The look that is taken while a chunk waits may have collected something of this file, which comes first…
+            self.deliver()?;
+            // …or have closed it.
+            let readable = |file: &&mut Followed| file.is_open() && !file.is_held_back();
+            let Some(file) = self.files.get_mut(&id).filter(readable) else { return Ok(Ok(false)) };
             match file.read(&mut self.buffer, observed_now()) {
-                Ok((count, mut chunk)) => {
+                // The next turn checks what became of it.
+                Ok(None) => return Ok(Ok(true)),
+                Ok(Some((count, mut chunk))) => {
                     self.release(id, &mut chunk);
                     self.send(chunk)?;
                     if count < READ_BYTES {

@@ -382,10 +382,10 @@ impl Output {
 
 #[cfg(test)]
 mod tests {
-    use logboom_config::{SourceKind, Template};
+    use logboom_config::{Multiline, MultilineRule, SourceKind, Template};
 
     use super::*;
-    use crate::source::testing::{Seen, context, taken};
+    use crate::source::testing::{Seen, context, every_split, fuzz, taken};
 
     fn source(format: Format) -> Source {
         Source { format, ..Source::new("in", SourceKind::Stdin) }
@@ -448,6 +448,128 @@ mod tests {
         assert_eq!(context.counters.lines_unparsed.get(), 1);
     }
 
+    /// Everything that comes of `pieces` of bytes, in order, with what was held back at the end.
+    fn flow(source: &Source, pieces: &[&[u8]]) -> Vec<Seen> {
+        let context = context();
+        let mut parser = Parser::new(source, &context, None);
+        let mut splitter = Parser::splitter(source, &context.counters);
+        let (mut chunk, mut at) = (Chunk::default(), 0);
+        for piece in pieces {
+            at += piece.len();
+            splitter.push_counting(piece, &mut |line, behind| {
+                parser.parse_at(5, line, (at - behind) as u64, &mut chunk);
+            });
+        }
+        splitter.finish(&mut |line| parser.parse_at(5, line, at as u64, &mut chunk));
+        parser.finish(&mut chunk);
+        assert!(!parser.holds());
+        taken(&context.intake, chunk)
+    }
+
+    const CRI: &str = "2023-11-14T22:13:20Z stdout P a \n\
+                       2023-11-14T22:13:20Z stderr F x\r\n\n\
+                       2023-11-14T22:13:20Z stdout F b\n\
+                       no line of cri\n\
+                       2023-11-14T22:13:20Z stderr F  y\n\
+                       2023-11-14T22:13:20Z stdout P c";
+    const DOCKER: &str = r#"{"log":"a\u00e9","stream":"stdout","time":"2023-11-14T22:13:20Z","attrs":{"tag":"t"}}
+{"log":"x\n","stream":"stderr","time":"2023-11-14T22:13:20Z"}
+{"log":"b\n","stream":"stdout","time":"2023-11-14T22:13:20Z"}
+{"log":5}
+"#;
+
+    /// A source of each format, and of each way to join, with something for it to read.
+    fn sources() -> Vec<(Source, &'static [u8])> {
+        let clf = br#"::1 - - [14/Nov/2023:22:13:20 +0000] "GET /a HTTP/1.1" 200 5 "-" "x"
+no access
+"#;
+        let mut sources = vec![
+            (source(Format::Lines), &b"a\n\nb\r\nc"[..]),
+            (source(Format::Json), b"{\"msg\":\"a\",\"n\":1}\nplain\n{\"\n"),
+            (source(Format::Logfmt), b"level=info msg=\"a b\" n=1\nplain\nx=\xff\n"),
+            (source(Format::Clf), clf),
+            (source(Format::Syslog), b"<13>Nov 14 22:13:20 h app: a\n"),
+            (source(Format::Cri), CRI.as_bytes()),
+            (source(Format::DockerJson), DOCKER.as_bytes()),
+        ];
+        let rules = [
+            (MultilineRule::Java, "a\n\tat b\n\nCaused by: c\nd\n"),
+            (MultilineRule::Python, "a\nTraceback (most recent call last):\n  f\nE: x\nb"),
+            (MultilineRule::Go, "panic: a\n\ngoroutine 1 [running]:\nmain.f()\n\t/a.go:1\nb\r\n"),
+            (MultilineRule::Dotnet, "a\n   at b\n\n\n--- End of x\nc\n"),
+        ];
+        for (rule, text) in rules {
+            let mut source = source(Format::Lines);
+            source.parsing.multiline = Some(Multiline { rule, timeout: Duration::from_secs(1), lines_max: 4 });
+            sources.push((source, text.as_bytes()));
+        }
+        let custom = MultilineRule::Custom { start: None, continuation: None, indented: true };
+        let multiline = Some(Multiline { rule: custom, timeout: Duration::from_secs(1), lines_max: 3 });
+        let mut both = source(Format::Cri);
+        (both.parsing.multiline, both.max_line) = (multiline, 64);
+        for on_long in [OnLongLine::Split, OnLongLine::Drop, OnLongLine::Truncate] {
+            sources.push((Source { on_long_line: on_long, ..both.clone() }, CRI.as_bytes()));
+        }
+        sources
+    }
+
+    #[test]
+    fn any_split_of_the_bytes_gives_the_same_records() {
+        for (source, bytes) in sources() {
+            let whole = flow(&source, &[bytes]);
+            assert!(!whole.is_empty());
+            every_split(bytes, |pieces| assert_eq!(flow(&source, pieces), whole, "{:?}", source.parsing));
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic() {
+        let sources = sources();
+        let corpus: Vec<&[u8]> = sources.iter().map(|(_, bytes)| *bytes).collect();
+        let mut turn = 0;
+        fuzz(&corpus, |input| {
+            turn += 1;
+            let (source, _) = &sources[turn % sources.len()];
+            let seen = flow(source, &[input]);
+            assert!(seen.iter().all(|seen| seen.body.len() <= 3 * source.max_line), "lossy text may be longer");
+        });
+    }
+
+    #[test]
+    fn a_line_that_is_not_of_the_format_is_a_plain_record_that_says_so_and_is_counted() {
+        for format in [Format::Json, Format::Logfmt, Format::Clf, Format::Cri, Format::DockerJson] {
+            let context = context();
+            let mut parser = Parser::new(&source(format), &context, None);
+            let seen = records(&mut parser, &context, &["{this is nothing"]);
+            assert_eq!((seen[0].body.as_str(), seen[0].attributes.len()), ("{this is nothing", 1), "{format:?}");
+            assert!(!seen[0].attributes["logboom.parse_error"].is_empty());
+            assert_eq!(context.counters.lines_unparsed.get(), 1);
+        }
+    }
+
+    #[test]
+    fn a_containers_line_is_a_record_with_its_stream_and_what_else_is_known() {
+        let seen = flow(&source(Format::DockerJson), &[DOCKER.as_bytes()]);
+        let expected = [
+            Seen::new("in", "x").with("log.iostream", "stderr"),
+            Seen::new("in", "aéb").with("log.iostream", "stdout").with("tag", "t"),
+        ];
+        assert_eq!(seen[..2], expected);
+        let mut seen = flow(&source(Format::Cri), &[CRI.as_bytes()]);
+        seen.retain(|seen| seen.attributes.contains_key("log.iostream"));
+        let bodies: Vec<_> = seen.iter().map(|seen| seen.body.as_str()).collect();
+        assert_eq!(bodies, ["x", "a b", " y", "c"]);
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf_8_stay_in_the_body_of_a_line_of_text() {
+        let mut chunk = Chunk::default();
+        let context = context();
+        Parser::new(&source(Format::Logfmt), &context, None).parse(5, b"a=\xff", &mut chunk);
+        assert_eq!(chunk.body_bytes(), 3);
+        assert_eq!(taken(&context.intake, chunk)[0].attributes["a"], "\u{fffd}");
+    }
+
     #[test]
     fn a_producer_that_makes_up_categories_does_not_fill_the_memory() {
         let context = context();
@@ -484,12 +606,37 @@ mod tests {
         let context = context();
         let plain = r#"192.0.2.17 - - [21/Nov/2023:09:04:11 +0000] "GET /a/b/c?d=12345 HTTP/1.1" 200 5123 "-" "curl/8.5.0 (x86_64-pc-linux-gnu)" 0.012"#;
         let json = r#"{"timestamp":"2023-11-21T09:04:11.123Z","severity":"INFO","category":"api","msg":"request done","path":"/a/b/c","status":200,"ms":12.5}"#;
-        for (format, line) in [(Format::Lines, plain), (Format::Json, json)] {
-            let source = source(format);
+        let logfmt =
+            r#"ts=2023-11-21T09:04:11.123Z level=info category=api msg="request done" path=/a/b/c status=200 ms=12.5"#;
+        let cri = format!("2023-11-21T09:04:11.123456789Z stdout F {plain}");
+        let docker = format!(
+            r#"{{"log":{},"stream":"stdout","time":"2023-11-21T09:04:11.123456789Z"}}"#,
+            serde_json::to_string(&format!("{plain}\n")).unwrap()
+        );
+        let mut java = source(Format::Lines);
+        let timeout = Duration::from_secs(1);
+        java.parsing.multiline = Some(Multiline { rule: MultilineRule::Java, timeout, lines_max: 500 });
+        let mut start = java.clone();
+        let rule =
+            MultilineRule::Custom { start: Some(r"^\d+\.\d+\.".parse().unwrap()), continuation: None, indented: false };
+        start.parsing.multiline = Some(Multiline { rule, timeout, lines_max: 500 });
+        let mut timed = source(Format::Lines);
+        timed.parsing.time.formats = vec![logboom_config::TimeFormat::Pattern("%Y-%m-%d %H:%M:%S%.f".to_owned())];
+        for (source, line) in [
+            (source(Format::Lines), plain),
+            (source(Format::Json), json),
+            (source(Format::Logfmt), logfmt),
+            (source(Format::Clf), plain),
+            (source(Format::Cri), &cri),
+            (source(Format::DockerJson), &docker),
+            (java, plain),
+            (start, plain),
+            (timed, "2023-11-21 09:04:11.123 INFO request done"),
+        ] {
+            let format = (source.format, source.parsing.multiline.is_some());
             let input = format!("{line}\n").repeat(480);
             let mut parser = Parser::new(&source, &context, None);
-            let mut splitter =
-                crate::source::line::LineSplitter::new(source.max_line, source.on_long_line, context.counters.clone());
+            let mut splitter = Parser::splitter(&source, &context.counters);
             let (start, mut lines) = (std::time::Instant::now(), 0);
             for _ in 0..2000 {
                 let mut chunk = Chunk::default();

@@ -1,6 +1,6 @@
 //! Real sockets, against a writer that can be held back.
 //!
-//! Kinds: [`streams`], [`datagrams`]. Acknowledgements: [`acknowledgements`]. Files and addresses: [`binding`].
+//! Kinds: [`streams`], [`datagrams`]. Lines that belong together: [`records`]. Acknowledgements: [`acknowledgements`]. Files and addresses: [`binding`].
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -59,6 +59,65 @@ fn ok(ack: u64, records: u64) -> String {
 
 fn refused(ack: u64, records: u64) -> String {
     format!(r#"{{"$ack":{ack},"status":"refused","reason":"spool full","records":{records}}}"#)
+}
+
+mod records {
+    use logboom_config::{Multiline, MultilineRule};
+
+    use super::*;
+
+    fn multiline(kind: SourceKind, format: Format, timeout: Duration) -> Source {
+        let mut source = Source { format, ..Source::new("in", kind) };
+        let rule = MultilineRule::Custom { start: None, continuation: None, indented: true };
+        source.parsing.multiline = Some(Multiline { rule, timeout, lines_max: 500 });
+        source
+    }
+
+    #[tokio::test]
+    async fn a_record_of_several_lines_is_taken_when_the_next_begins_its_time_is_over_or_the_connection_ends() {
+        let (rig, tcp) = (Rig::new(), TcpSource::at(free_address()));
+        let address = tcp.listen;
+        let running = rig.open(multiline(SourceKind::Tcp(tcp), Format::Lines, A_WHILE)).await;
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let mut other = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"a\n b\n\n c\nd\n").await.unwrap();
+        assert_eq!(rig.bodies(1).await, ["a\n b\n\n c"]);
+        client.write_all(b" e\n").await.unwrap();
+        assert_eq!(rig.bodies(2).await[1], "d\n e");
+        other.write_all(b"f\n g").await.unwrap();
+        drop(other);
+        assert_eq!(rig.bodies(3).await[2], "f\n g");
+        client.write_all(b"h\n i\n").await.unwrap();
+        rig.stop(running).await;
+        assert_eq!(rig.bodies(4).await[3], "h\n i");
+        assert_eq!(rig.context.counters.bytes_in.get(), 8 + 4 + 4 + 4);
+    }
+
+    #[tokio::test]
+    async fn a_request_for_an_answer_ends_the_record_before_it() {
+        let (rig, tcp) = (Rig::new(), TcpSource::at(free_address()));
+        let address = tcp.listen;
+        let running = rig.open(multiline(SourceKind::Tcp(tcp), Format::Json, Duration::from_secs(3600))).await;
+        let mut client = Client(BufReader::new(TcpStream::connect(address).await.unwrap()));
+        client.send("a\n b\n{\"$ack\":1}\n c\n{\"$ack\":2}\n").await;
+        assert_eq!(client.answer().await, ok(1, 1));
+        assert_eq!(client.answer().await, ok(2, 1));
+        assert_eq!(rig.bodies(2).await, ["a\n b", " c"]);
+        rig.stop(running).await;
+    }
+
+    #[tokio::test]
+    async fn a_record_of_several_lines_ends_with_its_datagram() {
+        let rig = Rig::new();
+        let address = std::net::UdpSocket::bind(any_port()).unwrap().local_addr().unwrap();
+        let kind = SourceKind::Udp(UdpSource::at(address));
+        let running = rig.open(multiline(kind, Format::Lines, Duration::from_secs(3600))).await;
+        let client = UdpSocket::bind(any_port()).await.unwrap();
+        client.send_to(b"a\n b\nc\n d", address).await.unwrap();
+        client.send_to(b" e\nf", address).await.unwrap();
+        assert_eq!(rig.bodies(4).await, ["a\n b", "c\n d", " e", "f"]);
+        rig.stop(running).await;
+    }
 }
 
 mod streams {

@@ -158,7 +158,7 @@ async fn run(seed: u64, mode: Mode) {
     };
     let mut run = rig.start().await;
     let mut kills = 0;
-    for _ in 0..400 {
+    for _ in 0..250 {
         let log = writer.random.random_range(0..LOGS);
         match writer.random.random_range(0..100) {
             0..80 => {

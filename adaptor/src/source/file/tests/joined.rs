@@ -4,9 +4,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
-use logboom_config::{Format, Multiline, MultilineRule, OnLongLine};
+use logboom_config::{FileSource, Format, Multiline, MultilineRule, OnLongLine, Source, SourceKind};
 
 use super::rig::{Rig, grace, looks};
+use crate::source::testing::Seen;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -195,4 +196,35 @@ async fn a_line_whose_next_file_never_comes_is_a_record_once_its_file_is_done_wi
     rig.append("a.log", &parts(&["oF3"]));
     rig.until_bodies(&["1", "2", "3"]).await;
     run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_path_says_about_a_container_is_in_the_attributes_and_the_category() {
+    let rig = crate::source::testing::Rig::new();
+    let dir = tempfile::tempdir().unwrap();
+    let pod = dir.path().join("pods/shop_cart_1-2/main");
+    fs::create_dir_all(&pod).unwrap();
+    fs::create_dir(dir.path().join("containers")).unwrap();
+    let id = "0123456789abcdef".repeat(4);
+    let link = dir.path().join(format!("containers/cart_shop_main-{id}.log"));
+    fs::write(pod.join("7.log"), parts(&["oF1"])).unwrap();
+    symlink(pod.join("7.log"), &link).unwrap();
+    let settings = FileSource::at([format!("{}/containers/*.log", dir.path().display())]);
+    let source = Source {
+        format: Format::Cri,
+        category: "{k8s.namespace.name}.{k8s.container.name}".parse().unwrap(),
+        ..Source::new("in", SourceKind::File(settings))
+    };
+    let running = rig.open(source).await;
+    let expected = Seen::new("shop.main", "1")
+        .with("log.file.path", &link.display().to_string())
+        .with("log.iostream", "stdout")
+        .with("container.id", &id)
+        .with("k8s.namespace.name", "shop")
+        .with("k8s.pod.name", "cart")
+        .with("k8s.pod.uid", "1-2")
+        .with("k8s.container.name", "main")
+        .with("k8s.container.restart_count", "7");
+    assert_eq!(rig.records(1).await, [expected]);
+    rig.stop(running).await;
 }

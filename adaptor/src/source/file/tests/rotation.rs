@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, symlink};
+use std::sync::atomic::Ordering;
 
 use super::rig::{Rig, grace, looks};
 
@@ -145,6 +146,30 @@ async fn a_file_truncated_and_grown_beyond_where_it_was_is_noticed_by_its_first_
     }
     run.stop().await;
     rig.assert_bodies(&["1", "4", "1", "2", "3", "longer 4", "longer 5"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_truncated_and_grown_again_while_there_is_no_room_is_not_read_on_in_the_middle() {
+    let mut rig = Rig::new();
+    rig.buffer_bytes = 1;
+    let content = |name: &str| (0..200_000).map(|n| format!("{name} {n}\n")).collect::<String>();
+    rig.append("a.log", &content("old"));
+    let run = rig.start().await;
+    run.stalled.store(true, Ordering::SeqCst);
+    looks(5).await;
+    fs::write(rig.path("a.log"), content("new and longer")).unwrap();
+    run.stalled.store(false, Ordering::SeqCst);
+    rig.until("the last line", |durable| durable.lines.last().is_some_and(|(_, body)| body.ends_with(" 199999"))).await;
+    looks(5).await;
+    run.stop().await;
+    let durable = rig.durable.lock().unwrap();
+    let bodies = durable.bodies();
+    let (old, new) = bodies.split_at(bodies.len() - 200_000);
+    assert!(new.iter().enumerate().all(|(n, &body)| body == format!("new and longer {n}")), "{:?}", &new[..3]);
+    // The last of them was cut by the end of a read, and nobody can finish it.
+    let (cut, whole) = old.split_last().unwrap();
+    assert!(whole.iter().enumerate().all(|(n, &body)| body == format!("old {n}")), "{:?}", whole.last());
+    assert!(format!("old {}", whole.len()).starts_with(cut), "{cut}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
