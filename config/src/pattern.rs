@@ -107,8 +107,8 @@ impl FromStr for Pattern {
 
     fn from_str(text: &str) -> Result<Pattern, Unparsable> {
         let refuse = |why: String| Unparsable(format!("`{}` is not a regular expression: {why}", quoted(text)));
-        if text.is_empty() || text.len() > PATTERN_BYTES_MAX {
-            return Err(refuse(format!("it must have 1 to {PATTERN_BYTES_MAX} bytes")));
+        if text.len() > PATTERN_BYTES_MAX {
+            return Err(refuse(format!("it has more than {PATTERN_BYTES_MAX} bytes")));
         }
         let built = RegexBuilder::new(text).size_limit(COMPILED_BYTES_MAX).dfa_size_limit(COMPILED_BYTES_MAX).build();
         built.map(Pattern).map_err(|error| {

@@ -246,8 +246,8 @@ fn custom(value: &Value<'_>) -> Result<MultilineRule, Error> {
     };
     for (name, entry) in entries {
         match name.as_str() {
-            "start" => start = Some(entry.parsed("a regular expression in quotes")?),
-            "continuation" => continuation = Some(entry.parsed("a regular expression in quotes")?),
+            "start" => start = Some(pattern(&entry)?),
+            "continuation" => continuation = Some(pattern(&entry)?),
             "indented" => indented = entry.flag()?,
             _ => return Err(entry.wrong("is not known; the keys here are start, continuation, indented")),
         }
@@ -255,5 +255,14 @@ fn custom(value: &Value<'_>) -> Result<MultilineRule, Error> {
     match start.is_some() || continuation.is_some() || indented {
         true => Ok(MultilineRule::Custom { start, continuation, indented }),
         false => Err(value.wrong("says nothing; give it `start`, `continuation` or `indented = true`")),
+    }
+}
+
+/// An expression that has to tell lines apart.
+fn pattern(value: &Value<'_>) -> Result<Pattern, Error> {
+    let what = "a regular expression in quotes";
+    match value.text().is_ok_and(|text| text.is_empty()) {
+        true => Err(value.wrong(format!("is empty, which every line matches; write {what}"))),
+        false => value.parsed(what),
     }
 }

@@ -101,7 +101,7 @@ fn what_cannot_be_read_so_is_refused_with_its_line_and_the_fix() {
             "multiline = { start = '\\w{1000}{1000}' }",
             "multiline.start` is wrong: `\\w{1000}{1000}` is not a regular expression: it would take too much memory;",
         ),
-        ("multiline = { start = \"\" }", "multiline.start` is wrong: `` is not a regular expression: it must have"),
+        ("multiline = { start = \"\" }", "multiline.start` is empty, which every line matches;"),
         ("multiline_timeout = \"1ms\"", "multiline_timeout` must be from 10ms to 1h, not 1ms"),
         ("multiline_max_lines = 1", "multiline_max_lines` must be a whole number from 2 to 100000, not 1"),
     ] {

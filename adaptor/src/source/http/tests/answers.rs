@@ -58,7 +58,7 @@ async fn a_full_spool_and_an_end_show_in_the_words_of_each() {
     let rig = Rig::new();
     let (address, running) = rig.http(|_| {}, |_| {}).await;
     let mut client = Client::http1(address).await;
-    rig.context.intake.set_refusing(true);
+    rig.context.intake.refuse_all(true);
     for (path, kind, body, _) in one_of_each() {
         let reply = post(&mut client, path, kind, &body).await;
         assert_eq!(reply.header("retry-after"), "1", "{path}");
@@ -71,7 +71,7 @@ async fn a_full_spool_and_an_end_show_in_the_words_of_each() {
             _ => assert_eq!(reply.text(), "the spool is full; try again\n"),
         }
     }
-    rig.context.intake.set_refusing(false);
+    rig.context.intake.refuse_all(false);
     rig.context.intake.close();
     for (path, kind, body, _) in one_of_each() {
         let reply = post(&mut client, path, kind, &body).await;
