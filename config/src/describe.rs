@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::source::{Format, ReadFrom, Source, SourceKind, TcpSource, Tls, Transport, UnixSocketKind, UnixSource};
+use crate::source::{ReadFrom, Source, SourceKind, TcpSource, Tls, Transport, UnixSocketKind, UnixSource};
 use crate::spool::{Spool, WhenFull};
 use crate::{Adaptor, ByteSize, Collector, HumanDuration, Secret, Settings, Sink};
 
@@ -82,10 +82,7 @@ fn describe_source(source: &Source) -> String {
         },
         SourceKind::Heartbeat(heartbeat) => format!("writes a record every {}", HumanDuration(heartbeat.interval)),
     };
-    let format = match source.format {
-        Format::Lines => "lines",
-        Format::Json => "json",
-    };
+    let format = source.format.name();
     format!("{input} ({format}, source {name}, category {category})")
 }
 

@@ -62,6 +62,8 @@ const TLS: &[&str] = &["tcp", "scribe", "syslog", "forward", "otlp", "http", "ge
 const LISTEN: &[&str] = &["tcp", "udp", "scribe", "syslog", "forward", "http", "gelf"];
 /// The types that listen on a Unix socket or may.
 const UNIX: &[&str] = &["unix", "syslog", "forward"];
+/// The types that take lines in.
+const LINES: &[&str] = &["file", "unix", "tcp", "udp", "stdin", "exec"];
 /// The types whose messages are framed by the protocol.
 const FRAMED: &[&str] = &["scribe", "forward", "otlp", "http", "gelf"];
 
@@ -134,7 +136,14 @@ pub const KEYS: &[Key] = &[
     key("adaptor.source.timeout", r#""30s""#, "A command that is started on an interval and runs for longer is killed; 1s to 1d.").of(&["exec"]),
     unset("adaptor.source.working_folder", r#""/tmp""#, "The folder that the command runs in. Not set: the adaptor's.").of(&["exec"]),
     key("adaptor.source.environment", "{}", "Variables that the command has besides the adaptor's own.").of(&["exec"]),
-    key("adaptor.source.format", r#""lines""#, "What comes in: \"lines\" of text, or \"json\", one object a line."),
+    key("adaptor.source.format", r#""lines""#, "What a line is: \"lines\" (text), \"json\", \"logfmt\", \"clf\" (access logs), \"syslog\", \"cri\" or \"docker-json\" (logs of containers)."),
+    unset("adaptor.source.body", r#""line""#, "The body of a record: \"line\", or the \"message\" in it. Not set: the message for json, cri and docker-json, else the line.").of(LINES),
+    unset("adaptor.source.timestamp_key", r#""ts""#, "The field with the time, for json and logfmt. Not set: timestamp, and for logfmt also time and ts.").of(LINES),
+    unset("adaptor.source.timestamp_format", r#"["%Y-%m-%d %H:%M:%S%.f", "rfc3339"]"#, "How the time is written: patterns of strptime, \"rfc3339\", \"epoch\"; for lines, what they begin with. Not set: RFC 3339 or a number since 1970 in a field, none in lines.").of(LINES),
+    key("adaptor.source.timezone", r#""UTC""#, "The zone of times that name none, such as \"Europe/Paris\" or \"+02:00\".").of(LINES),
+    unset("adaptor.source.multiline", r#""java""#, "Lines that are one record: stack traces of \"java\", \"python\", \"go\" or \"dotnet\", or { start = \"REGEX\", continuation = \"REGEX\", indented = true }. Not set: each is its own.").of(LINES),
+    key("adaptor.source.multiline_timeout", r#""1s""#, "How long a record of several lines waits for the next one; 10ms to 1h.").of(LINES),
+    key("adaptor.source.multiline_max_lines", "500", "The most lines of a record; 2 to 100000. Further ones begin another; so do those beyond max_line bytes.").of(LINES),
     unset("adaptor.source.category", r#""app.{source}""#, "The category; may hold {source}, {host}, for files {file_stem} and {file_name}, {app_name}, {hostname}, {facility}, {severity}, {tag}, and any attribute whose name has a dot. Not set: {file_stem} for files, {tag} for forward, {service.name} for otlp, else {source}."),
     key("adaptor.source.max_line", r#""1MiB""#, "The longest line taken as it is; 64B to 4MiB."),
     key("adaptor.source.on_long_line", r#""truncate""#, "What becomes of a longer line: \"truncate\", \"split\" or \"drop\"; each is counted."),

@@ -38,9 +38,9 @@ pub use secret::Secret;
 pub use settings::{SETTINGS_BYTES_MAX, Settings};
 pub use sink::Sink;
 pub use source::{
-    ExecSource, FileSource, Format, ForwardSource, GelfSource, HeartbeatSource, HttpSource, JournaldSource, OnLongLine,
-    OtlpSource, ReadFrom, ScribeSource, Source, SourceKind, SyslogSource, TcpSource, Tls, Transport, UdpSource,
-    UnixSocketKind, UnixSource,
+    Body, ExecSource, FileSource, Format, ForwardSource, GelfSource, HeartbeatSource, HttpSource, JournaldSource,
+    Multiline, MultilineRule, OnLongLine, OtlpSource, Parsing, Pattern, ReadFrom, ScribeSource, Source, SourceKind,
+    SyslogSource, TcpSource, Time, TimeFormat, Tls, Transport, UdpSource, UnixSocketKind, UnixSource,
 };
 pub use spool::{Spool, WhenFull};
 pub use template::{CATEGORY_BYTES_MAX, RecordValues, Template, TemplateValues, category_is_valid};

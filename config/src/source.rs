@@ -4,6 +4,7 @@
 mod clash;
 mod file;
 mod local;
+mod parsing;
 mod protocols;
 mod tcp;
 mod udp;
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 
 pub use file::{FileSource, ReadFrom};
 pub use local::{ExecSource, HeartbeatSource, JournaldSource};
+pub use parsing::{Body, Multiline, MultilineRule, Parsing, Pattern, Time, TimeFormat};
 pub use protocols::{ForwardSource, GelfSource, HttpSource, OtlpSource, ScribeSource, SyslogSource, Transport};
 pub use tcp::{TcpSource, Tls};
 pub use udp::UdpSource;
@@ -35,6 +37,8 @@ pub struct Source {
     pub kind: SourceKind,
     /// How records are written.
     pub format: Format,
+    /// How its lines become records.
+    pub parsing: Parsing,
     /// How the category is made. Names a file only if the source is a file source.
     pub category: Template,
     /// The longest line in bytes that is taken as it is; 64 B to 4 MiB.
@@ -85,6 +89,33 @@ pub enum Format {
     Lines,
     /// Each line is a JSON object.
     Json,
+    /// Each line has `key=value` pairs.
+    Logfmt,
+    /// Each line is an access log's, common or combined.
+    Clf,
+    /// Each line is a syslog message, RFC 3164 or RFC 5424.
+    Syslog,
+    /// Each line is a part of a container's line, as Kubernetes' container runtimes write it.
+    Cri,
+    /// Each line is a part of a container's line, as Docker's `json-file` driver writes it.
+    DockerJson,
+}
+
+const FORMATS: [(&str, Format); 7] = [
+    ("lines", Format::Lines),
+    ("json", Format::Json),
+    ("logfmt", Format::Logfmt),
+    ("clf", Format::Clf),
+    ("syslog", Format::Syslog),
+    ("cri", Format::Cri),
+    ("docker-json", Format::DockerJson),
+];
+
+impl Format {
+    /// As it is written in settings.
+    pub fn name(self) -> &'static str {
+        FORMATS.iter().find(|(_, format)| *format == self).map_or("", |(name, _)| name)
+    }
 }
 
 /// What becomes of a line longer than `max_line`. Each is counted.
@@ -187,10 +218,12 @@ impl Source {
             (None, SourceKind::Otlp(_)) => Template::field("service.name"),
             (None, _) => Template::source_name(),
         };
+        let format = section.get("format").choice(&FORMATS)?;
         Ok(Source {
             name,
             kind,
-            format: section.get("format").choice(&[("lines", Format::Lines), ("json", Format::Json)])?,
+            format,
+            parsing: Parsing::read(section, format)?,
             category,
             max_line: section.get("max_line").size(64..=4 << 20)? as usize,
             on_long_line: section.get("on_long_line").choice(&[

@@ -4,11 +4,13 @@
 //! * `errors`: what a bad file is answered, word for word
 //! * `defaults`: the file of all defaults and the defaults are the same
 //! * `secrets`: where secrets come from and where they do not go
+//! * `parsing`: how lines become records, and what cannot be
 //! * `mangled`: no text makes it panic, or answer with more than one line
 
 mod defaults;
 mod errors;
 mod mangled;
+mod parsing;
 mod secrets;
 mod values;
 

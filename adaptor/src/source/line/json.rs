@@ -15,45 +15,14 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use logboom_config::{CATEGORY_BYTES_MAX, category_is_valid};
-use logboom_wire::Record;
+use logboom_config::{Body, CATEGORY_BYTES_MAX, category_is_valid};
 use memchr::memchr;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{severity, timestamp};
-
-/// Most attributes of a record.
-const ATTRIBUTES_MAX: usize = 256;
-/// Longest key of an attribute, in bytes.
-const KEY_BYTES_MAX: usize = 1 << 10;
-
-/// Why a line is not a record.
-#[derive(Debug)]
-pub(super) struct Unparsed(pub(super) Cow<'static, str>);
-
-impl From<serde_json::Error> for Unparsed {
-    fn from(error: serde_json::Error) -> Self {
-        Self(error.to_string().into())
-    }
-}
-
-/// The members of a line's object. Borrows from the line what it can; its own memory is used again for the next line.
-#[derive(Default)]
-pub(super) struct Fields<'a> {
-    members: Members<'a>,
-    attributes: Vec<(Cow<'a, str>, Cow<'a, str>)>,
-    /// Spare memory of the view of `attributes` that a record takes.
-    views: Vec<(&'static str, &'static str)>,
-    category: Option<Cow<'a, str>>,
-    timestamp: Option<i64>,
-    severity_number: u8,
-    severity_text: Cow<'a, str>,
-    body: Option<Cow<'a, str>>,
-    trace_id: Option<[u8; 16]>,
-    span_id: Option<[u8; 8]>,
-}
+use super::fields::{Fields, Unparsed};
+use super::rules::Rules;
 
 /// The members with a meaning, as they stand in the line.
 #[derive(Default)]
@@ -69,12 +38,15 @@ struct Members<'a> {
 }
 
 impl<'a> Members<'a> {
-    fn slot(&mut self, name: &str) -> Option<&mut Option<&'a RawValue>> {
+    fn slot(&mut self, name: &str, rules: &Rules) -> Option<&mut Option<&'a RawValue>> {
+        if name == time_key(rules) {
+            return Some(&mut self.timestamp);
+        }
         Some(match name {
+            "body" | "message" | "msg" if rules.body == Body::Line => return None,
             "body" => &mut self.body,
             "message" => &mut self.message,
             "msg" => &mut self.msg,
-            "timestamp" => &mut self.timestamp,
             "severity" => &mut self.severity,
             "category" => &mut self.category,
             "trace_id" => &mut self.trace_id,
@@ -84,113 +56,100 @@ impl<'a> Members<'a> {
     }
 }
 
-impl<'a> Fields<'a> {
-    /// Reads `line`. Must be empty, as [`Fields::reuse`] leaves it.
-    pub(super) fn read(&mut self, line: &'a [u8]) -> Result<(), Unparsed> {
-        let text = simdutf8::basic::from_utf8(line).map_err(|_| Unparsed("it is not UTF-8".into()))?;
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        Object(self).deserialize(&mut deserializer)?;
-        deserializer.end()?;
-        self.interpret()
-    }
+fn time_key(rules: &Rules) -> &str {
+    rules.time_key.as_deref().unwrap_or("timestamp")
+}
 
-    /// Calls `push` with the record of `line`, from which this was read, and the category that it names.
-    pub(super) fn with_record(&mut self, observed: i64, line: &[u8], push: impl FnOnce(Option<&str>, &Record<'_>)) {
-        let mut attributes = recycle(std::mem::take(&mut self.views));
-        attributes.extend(self.attributes.iter().map(|(key, value)| (key.as_ref(), value.as_ref())));
-        let record = Record {
-            timestamp: self.timestamp,
-            observed,
-            severity_number: self.severity_number,
-            severity_text: &self.severity_text,
-            body: self.body.as_ref().map_or(line, |body| body.as_bytes()),
-            attributes: &attributes,
-            trace_id: self.trace_id,
-            span_id: self.span_id,
+/// Reads `line` into `fields`, which are empty.
+pub(super) fn read<'a>(fields: &mut Fields<'a>, line: &'a [u8], observed: i64, rules: &Rules) -> Result<(), Unparsed> {
+    let text = simdutf8::basic::from_utf8(line).map_err(|_| Unparsed("it is not UTF-8".into()))?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let mut members = Members::default();
+    Object { fields, members: &mut members, rules }.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    interpret(fields, &members, observed, rules)
+}
+
+/// Gives the members with a meaning theirs, or makes them attributes.
+fn interpret<'a>(fields: &mut Fields<'a>, members: &Members<'a>, observed: i64, rules: &Rules) -> Result<(), Unparsed> {
+    for (name, raw) in [("body", members.body), ("message", members.message), ("msg", members.msg)] {
+        match text(raw)? {
+            Some(body) if fields.body.is_none() => fields.body = Some(body),
+            Some(other) => fields.set(name.into(), other)?,
+            None => {}
+        }
+    }
+    if let Some(raw) = members.timestamp
+        && let Some(text) = text(Some(raw))?
+    {
+        fields.timestamp = match kind(raw) {
+            Kind::Text => rules.clock.text(&text, observed),
+            Kind::Number => rules.clock.number(&text, observed),
+            Kind::Other => None,
         };
-        push(self.category.as_deref(), &record);
-        self.views = recycle(attributes);
+        if fields.timestamp.is_none() {
+            fields.set(time_key(rules).to_owned().into(), text)?;
+        }
     }
-
-    /// Empty, with the memory of this, for another line.
-    pub(super) fn reuse<'b>(self) -> Fields<'b> {
-        Fields { attributes: recycle(self.attributes), views: self.views, ..Fields::default() }
+    if let Some(raw) = members.severity
+        && let Some(text) = text(Some(raw))?
+    {
+        match (kind(raw), text.parse()) {
+            (Kind::Text, _) => fields.set_severity(text),
+            (Kind::Number, Ok(number @ 1..=24)) => fields.severity_number = number,
+            _ => fields.set("severity".into(), text)?,
+        }
     }
-
-    /// Sets the attribute `key`. An attribute has one value: the last.
-    fn set(&mut self, key: Cow<'a, str>, value: Cow<'a, str>) -> Result<(), Unparsed> {
-        if let Some((_, old)) = self.attributes.iter_mut().find(|(other, _)| *other == key) {
-            *old = value;
-        } else if self.attributes.len() == ATTRIBUTES_MAX {
-            return Err(Unparsed(format!("it has more than {ATTRIBUTES_MAX} attributes").into()));
-        } else if key.len() > KEY_BYTES_MAX {
-            return Err(Unparsed(format!("an attribute's key has more than {KEY_BYTES_MAX} bytes").into()));
-        } else {
-            self.attributes.push((key, value));
+    if let Some(raw) = members.category
+        && let Some(text) = text(Some(raw))?
+    {
+        match kind(raw) == Kind::Text && category_is_valid(&text) {
+            true => fields.category = Some(text),
+            false => fields.set("logboom.category".into(), cut(text, CATEGORY_BYTES_MAX))?,
         }
-        Ok(())
     }
+    if let Some(text) = text(members.trace_id)? {
+        fields.set_trace_id(text)?;
+    }
+    if let Some(text) = text(members.span_id)? {
+        fields.set_span_id(text)?;
+    }
+    Ok(())
+}
 
-    /// Gives the members with a meaning theirs, or makes them attributes.
-    fn interpret(&mut self) -> Result<(), Unparsed> {
-        let members = std::mem::take(&mut self.members);
-        for (name, raw) in [("body", members.body), ("message", members.message), ("msg", members.msg)] {
-            match text(raw)? {
-                Some(body) if self.body.is_none() => self.body = Some(body),
-                Some(other) => self.set(name.into(), other)?,
-                None => {}
-            }
+/// Makes every member of an object, which is all of `line`, an attribute of `fields`.
+pub(super) fn attributes<'a>(fields: &mut Fields<'a>, line: &'a str) -> Result<(), Unparsed> {
+    struct Plain<'f, 'a>(&'f mut Fields<'a>);
+    impl<'a> Visitor<'a> for Plain<'_, 'a> {
+        type Value = ();
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("an object")
         }
-        if let Some(raw) = members.timestamp
-            && let Some(text) = text(Some(raw))?
-        {
-            self.timestamp = match kind(raw) {
-                Kind::Text => timestamp::from_text(&text),
-                Kind::Number => timestamp::from_number(&text),
-                Kind::Other => None,
-            };
-            if self.timestamp.is_none() {
-                self.set("timestamp".into(), text)?;
+
+        fn visit_map<M: MapAccess<'a>>(self, mut map: M) -> Result<(), M::Error> {
+            while let Some((Key(key), raw)) = map.next_entry::<Key<'a>, &'a RawValue>()? {
+                set(self.0, key, raw).map_err(|Unparsed(reason)| M::Error::custom(reason))?;
             }
+            Ok(())
         }
-        if let Some(raw) = members.severity
-            && let Some(text) = text(Some(raw))?
-        {
-            match (kind(raw), text.parse()) {
-                (Kind::Text, _) => {
-                    self.severity_number = severity::number_of(&text);
-                    self.severity_text = text;
-                }
-                (Kind::Number, Ok(number @ 1..=24)) => self.severity_number = number,
-                _ => self.set("severity".into(), text)?,
-            }
-        }
-        if let Some(raw) = members.category
-            && let Some(text) = text(Some(raw))?
-        {
-            match kind(raw) == Kind::Text && category_is_valid(&text) {
-                true => self.category = Some(text),
-                false => self.set("logboom.category".into(), cut(text, CATEGORY_BYTES_MAX))?,
-            }
-        }
-        if let Some(text) = text(members.trace_id)? {
-            self.trace_id = id(&text);
-            if self.trace_id.is_none() {
-                self.set("trace_id".into(), text)?;
-            }
-        }
-        if let Some(text) = text(members.span_id)? {
-            self.span_id = id(&text);
-            if self.span_id.is_none() {
-                self.set("span_id".into(), text)?;
-            }
-        }
-        Ok(())
+    }
+    Ok(serde_json::Deserializer::from_str(line).deserialize_map(Plain(fields))?)
+}
+
+fn set<'a>(fields: &mut Fields<'a>, key: Cow<'a, str>, raw: &'a RawValue) -> Result<(), Unparsed> {
+    match text(Some(raw))? {
+        Some(value) => fields.set(key, value),
+        None => Ok(()),
     }
 }
 
-/// Reads an object into fields.
-struct Object<'f, 'a>(&'f mut Fields<'a>);
+/// Reads an object into fields, and sets the members with a meaning aside.
+struct Object<'f, 'a> {
+    fields: &'f mut Fields<'a>,
+    members: &'f mut Members<'a>,
+    rules: &'f Rules,
+}
 
 impl<'a> DeserializeSeed<'a> for Object<'_, 'a> {
     type Value = ();
@@ -208,12 +167,10 @@ impl<'a> Visitor<'a> for Object<'_, 'a> {
     }
 
     fn visit_map<M: MapAccess<'a>>(self, mut map: M) -> Result<(), M::Error> {
-        let Object(fields) = self;
         while let Some((Key(key), raw)) = map.next_entry::<Key<'a>, &'a RawValue>()? {
-            if let Some(slot) = fields.members.slot(&key) {
-                *slot = Some(raw);
-            } else if let Some(value) = text(Some(raw)).map_err(|Unparsed(reason)| M::Error::custom(reason))? {
-                fields.set(key, value).map_err(|Unparsed(reason)| M::Error::custom(reason))?;
+            match self.members.slot(&key, self.rules) {
+                Some(slot) => *slot = Some(raw),
+                None => set(self.fields, key, raw).map_err(|Unparsed(reason)| M::Error::custom(reason))?,
             }
         }
         Ok(())
@@ -249,20 +206,6 @@ fn text(raw: Option<&RawValue>) -> Result<Option<Cow<'_, str>>, Unparsed> {
     })
 }
 
-/// An id of `N` bytes from `2 * N` hexadecimal digits; all zero is none.
-fn id<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != 2 * N {
-        return None;
-    }
-    let mut id = [0; N];
-    for (byte, digits) in id.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let high = char::from(digits[0]).to_digit(16)?;
-        let low = char::from(digits[1]).to_digit(16)?;
-        *byte = (high << 4 | low) as u8;
-    }
-    Some(id).filter(|id| *id != [0; N])
-}
-
 fn cut(text: Cow<'_, str>, bytes_max: usize) -> Cow<'_, str> {
     let end = text.floor_char_boundary(bytes_max);
     match text {
@@ -274,15 +217,11 @@ fn cut(text: Cow<'_, str>, bytes_max: usize) -> Cow<'_, str> {
     }
 }
 
-/// An empty vector with the memory of `spent`: types that differ in nothing but a lifetime are collected in place.
-fn recycle<A, B>(mut spent: Vec<A>) -> Vec<B> {
-    spent.clear();
-    spent.into_iter().map(|_| unreachable!("it is empty")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+
+    use logboom_wire::Record;
 
     use rand::rngs::StdRng;
     use rand::{Rng, SeedableRng};
@@ -291,7 +230,7 @@ mod tests {
 
     fn read<T>(line: &str, look: impl FnOnce(Option<&str>, &Record<'_>) -> T) -> Result<T, Unparsed> {
         let mut fields = Fields::default();
-        fields.read(line.as_bytes())?;
+        super::read(&mut fields, line.as_bytes(), 7, &Rules::default())?;
         let mut look = Some(look);
         let mut seen = None;
         fields.with_record(7, line.as_bytes(), |category, record| {
@@ -421,7 +360,7 @@ mod tests {
         }
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
         assert_eq!(attributes(&deep)["a"].len(), 200_000);
-        assert!(Fields::default().read(b"{\"a\":\"\xff\"}").is_err());
+        assert!(super::read(&mut Fields::default(), b"{\"a\":\"\xff\"}", 7, &Rules::default()).is_err());
     }
 
     #[test]
@@ -431,10 +370,10 @@ mod tests {
         for _ in 0..3 {
             let line = String::from(r#"{"a":"1","b":"2\n"}"#);
             let mut used = std::mem::take(&mut fields).reuse();
-            used.read(line.as_bytes()).unwrap();
+            super::read(&mut used, line.as_bytes(), 7, &Rules::default()).unwrap();
             used.with_record(0, line.as_bytes(), |_, record| assert_eq!(record.attributes, [("a", "1"), ("b", "2\n")]));
-            let place = (used.attributes.as_ptr() as usize, used.views.as_ptr() as usize);
-            assert_eq!(*kept.get_or_insert(place), place);
+            let memory = used.memory();
+            assert_eq!(*kept.get_or_insert(memory), memory);
             fields = used.reuse();
         }
     }

@@ -1,34 +1,90 @@
-//! Turns lines into records of a chunk, in the format of their source.
+//! Turns lines into records of a chunk, as their source says.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use logboom_config::{Format, Source};
+use logboom_config::{Format, OnLongLine, Source};
 use logboom_wire::Record;
+use serde::{Deserialize, Serialize};
 
-use super::json::{Fields, Unparsed};
+use super::container::{self, LANES, PLAIN, Part, STREAMS};
+use super::fields::{Fields, Unparsed};
+use super::join::{Joined, Joiner, Lane, Place};
+use super::rules::Rules;
+use super::{LineSplitter, clf, json, logfmt};
 use crate::counters::Counters;
 use crate::intake::Chunk;
 use crate::source::{Context, Funnel};
 
 /// Attribute of a line that was kept as a plain record: why.
 const PARSE_ERROR: &str = "logboom.parse_error";
+/// Attribute with the stream that a container wrote to.
+const IO_STREAM: &str = "log.iostream";
+/// Most bytes that a byte of a container's output takes in a runtime's file: `\u0000`.
+const ESCAPED_BYTES: usize = 6;
+/// Most bytes that stand around a container's output in a line of a runtime's file.
+const AROUND_BYTES: usize = 4 << 10;
 
 /// Parses the lines of one file, connection or socket. A clone shares what its source says and nothing else.
+///
+/// It holds lines back where several may be one record (see [`Parser::holds`]): whoever feeds it calls
+/// [`Parser::flush_due`] in time, and [`Parser::finish`] when nothing follows.
 pub(crate) struct Parser {
-    format: Format,
+    rules: Arc<Rules>,
+    /// Where lines are put together.
+    joiner: Option<Box<Joiner>>,
+    output: Output,
+    /// Spare memory for what is escaped in a line.
+    unescaped: Vec<u8>,
+    /// Which of the files that were read one after the other this is.
+    file: usize,
+    /// Where the next line begins.
+    at: u64,
+    /// Where the lanes were when the file was read last: what ends at or before it is done with.
+    done: [u64; LANES],
+}
+
+/// Where records go.
+struct Output {
+    rules: Arc<Rules>,
     funnel: Funnel,
     fields: Fields<'static>,
     counters: Arc<Counters>,
 }
 
+/// How far the lanes of a file are done with, where that is not the same for all: a stream whose line has not ended holds
+/// nothing back but itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Lanes {
+    /// Offsets, by lane.
+    pub(crate) done: [u64; LANES],
+    /// Lanes in the middle of a line that was cut or dropped.
+    #[serde(default, skip_serializing_if = "is_nowhere")]
+    pub(crate) passing: [bool; LANES],
+}
+
+fn is_nowhere(flags: &[bool; LANES]) -> bool {
+    *flags == [false; LANES]
+}
+
 impl Clone for Parser {
     fn clone(&self) -> Self {
-        Self {
-            format: self.format,
-            funnel: self.funnel.clone(),
+        let Output { rules, funnel, counters, .. } = &self.output;
+        let output = Output {
+            rules: rules.clone(),
+            funnel: funnel.clone(),
             fields: Fields::default(),
-            counters: self.counters.clone(),
+            counters: counters.clone(),
+        };
+        Self {
+            rules: self.rules.clone(),
+            joiner: self.joiner.as_ref().map(|joiner| Box::new(joiner.another())),
+            output,
+            unescaped: Vec::new(),
+            file: 0,
+            at: 0,
+            done: [0; LANES],
         }
     }
 }
@@ -36,44 +92,269 @@ impl Clone for Parser {
 impl Parser {
     /// A parser for `source`; for a file source, for its file at `file_path`.
     pub(crate) fn new(source: &Source, context: &Context, file_path: Option<&Path>) -> Self {
+        let rules = Arc::new(Rules::of(source));
+        let joins = source.parsing.multiline.is_some() || is_container(source);
+        let counters = context.counters.clone();
         Self {
-            format: source.format,
-            funnel: Funnel::new(source, context, file_path),
-            fields: Fields::default(),
-            counters: context.counters.clone(),
+            joiner: joins.then(|| Box::new(Joiner::new(source, counters.clone()))),
+            output: Output {
+                rules: rules.clone(),
+                funnel: Funnel::new(source, context, file_path),
+                fields: Fields::default(),
+                counters,
+            },
+            rules,
+            unescaped: Vec::new(),
+            file: 0,
+            at: 0,
+            done: [0; LANES],
         }
+    }
+
+    /// What cuts the bytes of `source` into the lines that its parsers take.
+    pub(crate) fn splitter(source: &Source, counters: &Arc<Counters>) -> LineSplitter {
+        let max_line = match is_container(source) {
+            true => source.max_line * ESCAPED_BYTES + AROUND_BYTES,
+            false => source.max_line,
+        };
+        // Pieces of a runtime's line would make no sense; what it holds is cut or split by itself.
+        let on_long = match source.on_long_line {
+            OnLongLine::Split if is_container(source) => OnLongLine::Truncate,
+            on_long => on_long,
+        };
+        let splitter = LineSplitter::new(max_line, on_long, counters.clone());
+        splitter.with_empty_lines(source.parsing.multiline.is_some() && !is_container(source))
     }
 
     /// Whether lines are JSON objects.
     pub(crate) fn is_json(&self) -> bool {
-        self.format == Format::Json
+        self.rules.format == Format::Json
     }
 
-    /// Adds the record of `line`, observed at `observed_ns` (since 1970), to `chunk`: always exactly one.
+    /// Takes `line`, observed at `observed_ns` (since 1970), and adds what is complete to `chunk`: the record of the line,
+    /// where lines are not put together.
     pub(crate) fn parse(&mut self, observed_ns: i64, line: &[u8], chunk: &mut Chunk) {
-        match (self.format, line.first()) {
-            (Format::Json, Some(b'{')) => self.parse_json(observed_ns, line, chunk),
-            _ => self.funnel.line(observed_ns, line, chunk),
+        self.parse_at(observed_ns, line, self.at + 1, chunk);
+    }
+
+    /// The same for a line that ends before byte `end` of its file.
+    pub(crate) fn parse_at(&mut self, observed: i64, line: &[u8], end: u64, chunk: &mut Chunk) {
+        let from = Place { file: self.file, offset: std::mem::replace(&mut self.at, end) };
+        let Some(joiner) = &mut self.joiner else { return self.output.format(observed, line, chunk) };
+        let part = match self.rules.format {
+            Format::Cri | Format::DockerJson if line.is_empty() => return,
+            Format::Cri => container::cri(line),
+            Format::DockerJson => container::docker(line, &mut self.unescaped),
+            _ => Ok(Part { lane: PLAIN, partial: false, timestamp: None, content: line, attributes: None }),
+        };
+        let part = match part {
+            Ok(part) if end <= self.done[part.lane] => return,
+            Ok(part) => part,
+            Err(_) if end <= self.done[PLAIN] => return,
+            Err(Unparsed(reason)) => return self.output.unparsed(observed, line, &reason, chunk),
+        };
+        let output = &mut self.output;
+        joiner.add(&part, observed, from, &mut |joined| output.joined(joined, chunk));
+    }
+
+    /// Nothing follows: adds what is held to `chunk`.
+    pub(crate) fn finish(&mut self, chunk: &mut Chunk) {
+        if let Some(joiner) = &mut self.joiner {
+            let output = &mut self.output;
+            joiner.finish(&mut |joined| output.joined(joined, chunk));
         }
     }
 
-    fn parse_json(&mut self, observed: i64, line: &[u8], chunk: &mut Chunk) {
+    /// Adds the records that have waited for long enough at `now` (ns since 1970) to `chunk`.
+    pub(crate) fn flush_due(&mut self, now: i64, chunk: &mut Chunk) {
+        if let Some(joiner) = &mut self.joiner {
+            let output = &mut self.output;
+            joiner.flush_due(now, &mut |joined| output.joined(joined, chunk));
+        }
+    }
+
+    /// How long it is at `now` (ns since 1970) until a record has waited for long enough; `None` while none waits.
+    pub(crate) fn wait(&self, now: i64) -> Option<Duration> {
+        let due = self.joiner.as_ref()?.due()?;
+        Some(Duration::from_nanos(u64::try_from(due.saturating_sub(now)).unwrap_or(0)))
+    }
+
+    /// Whether it holds anything back.
+    pub(crate) fn holds(&self) -> bool {
+        self.joiner.as_ref().is_some_and(|joiner| joiner.lanes().iter().any(|lane| lane.since().is_some()))
+    }
+
+    // What files need to be read again from where they must be, and to go on in one another.
+
+    /// The next line begins at byte `at`.
+    pub(crate) fn start_at(&mut self, at: u64) {
+        self.at = at;
+    }
+
+    /// Holds nothing, and goes on from where the lanes were.
+    pub(crate) fn resume(&mut self, at: u64, lanes: Option<Lanes>) {
+        self.at = at;
+        let Lanes { done, passing } = lanes.unwrap_or_default();
+        self.done = done;
+        if let Some(joiner) = &mut self.joiner {
+            joiner.set_passing(passing);
+        }
+    }
+
+    /// Number of this file, and for each lane from where it must be read again, when lines were read up to `read`.
+    pub(crate) fn places(&self, read: u64) -> (usize, [Place; LANES]) {
+        let own = self.done.map(|done| Place { file: self.file, offset: read.max(done) });
+        let Some(joiner) = &self.joiner else { return (self.file, own) };
+        let mut places = own;
+        for (place, lane) in places.iter_mut().zip(joiner.lanes()) {
+            *place = lane.since().unwrap_or(*place);
+        }
+        (self.file, places)
+    }
+
+    /// Which lanes are in the middle of a line that was cut or dropped.
+    pub(crate) fn passing(&self) -> [bool; LANES] {
+        self.joiner.as_ref().map_or([false; LANES], |joiner| joiner.passing())
+    }
+
+    /// Gives away what is held of the lanes for which `wanted` says so, to go on in another file; adds the rest to `chunk`.
+    pub(crate) fn hand_over(&mut self, wanted: [bool; LANES], chunk: &mut Chunk) -> [Option<Lane>; LANES] {
+        let Some(joiner) = &mut self.joiner else { return Default::default() };
+        let output = &mut self.output;
+        let mut given: [Option<Lane>; LANES] = Default::default();
+        for (index, wanted) in wanted.into_iter().enumerate() {
+            match wanted {
+                true => given[index] = Some(joiner.take_lane(index)).filter(Lane::is_busy),
+                false => joiner.finish_lane(index, &mut |joined| output.joined(joined, chunk)),
+            }
+        }
+        given
+    }
+
+    /// Goes on with what another file, number `file - 1`, has begun.
+    pub(crate) fn inherit(&mut self, file: usize, lanes: [Option<Lane>; LANES]) {
+        self.file = file;
+        if let Some(joiner) = &mut self.joiner {
+            for (index, lane) in lanes.into_iter().enumerate() {
+                if let Some(lane) = lane {
+                    joiner.set_lane(index, lane);
+                }
+            }
+        }
+    }
+
+    /// The files before number `files` do not count any more.
+    pub(crate) fn forget_files(&mut self, files: usize) {
+        self.file -= files;
+        if let Some(joiner) = &mut self.joiner {
+            joiner.forget_files(files);
+        }
+    }
+
+    /// Category of records that name none, where it does not depend on the record.
+    #[cfg(test)]
+    fn category(&self) -> &str {
+        self.output.funnel.category()
+    }
+}
+
+/// Whether the lines of `source` are those of a container runtime.
+pub(crate) fn is_container(source: &Source) -> bool {
+    matches!(source.format, Format::Cri | Format::DockerJson)
+}
+
+impl Output {
+    /// Adds the record of something put together.
+    fn joined(&mut self, joined: Joined<'_>, chunk: &mut Chunk) {
+        let Joined { lane, bytes, observed, timestamp, attributes } = joined;
+        if !matches!(self.rules.format, Format::Cri | Format::DockerJson) {
+            return self.format(observed, bytes, chunk);
+        }
+        let stream = STREAMS.get(lane).map(|stream| (IO_STREAM, *stream));
+        let Some(attributes) = attributes else {
+            let attributes = stream.as_slice();
+            return self.funnel.record(
+                None,
+                &Record { timestamp, observed, body: bytes, attributes, ..Record::default() },
+                chunk,
+            );
+        };
         let mut fields = std::mem::take(&mut self.fields).reuse();
-        match fields.read(line) {
+        fields.timestamp = timestamp;
+        // What does not fit is left out.
+        let _ = json::attributes(&mut fields, attributes);
+        if let Some((key, value)) = stream {
+            let _ = fields.set(key.into(), value.into());
+        }
+        fields.with_record(observed, bytes, |_, record| self.funnel.record(None, record, chunk));
+        self.fields = fields.reuse();
+    }
+
+    /// Adds the record of `line`, which is complete: always exactly one, but for a body that is too long.
+    fn format(&mut self, observed: i64, line: &[u8], chunk: &mut Chunk) {
+        match (self.rules.format, line.first()) {
+            (Format::Lines, _) if self.rules.clock.has_formats() => {
+                let timestamp = self.rules.clock.beginning(line, observed);
+                self.funnel.record(None, &Record { timestamp, observed, body: line, ..Record::default() }, chunk);
+            }
+            (Format::Json, Some(b'{')) => {
+                self.fields(observed, line, chunk, |fields, line, rules| json::read(fields, line, observed, rules));
+            }
+            (Format::Logfmt, _) => {
+                self.texts(observed, line, chunk, |fields, line, rules| logfmt::read(fields, line, observed, rules))
+            }
+            (Format::Clf, _) => self.texts(observed, line, chunk, |fields, line, _| clf::read(fields, line)),
+            // The one place where a line of syslog becomes a record: until its parser is here, a plain one.
+            (Format::Syslog, _) => self.funnel.line(observed, line, chunk),
+            _ => self.funnel.line(observed, line, chunk),
+        }
+    }
+
+    /// Adds what `read` makes of `line`, or else a plain record that says why not.
+    fn fields<'a>(
+        &mut self,
+        observed: i64,
+        line: &'a [u8],
+        chunk: &mut Chunk,
+        read: impl FnOnce(&mut Fields<'a>, &'a [u8], &Rules) -> Result<(), Unparsed>,
+    ) {
+        let mut fields = std::mem::take(&mut self.fields).reuse();
+        match read(&mut fields, line, &self.rules) {
             Ok(()) => {
-                fields.with_record(observed, line, |category, record| self.funnel.record(category, record, chunk))
+                fields.with_record(observed, line, |category, record| self.funnel.record(category, record, chunk));
             }
-            Err(Unparsed(reason)) => {
-                self.counters.lines_unparsed.add(1);
-                let attributes = [(PARSE_ERROR, reason.as_ref())];
-                self.funnel.record(
-                    None,
-                    &Record { observed, body: line, attributes: &attributes, ..Record::default() },
-                    chunk,
-                );
-            }
+            Err(Unparsed(reason)) => self.unparsed(observed, line, &reason, chunk),
         }
         self.fields = fields.reuse();
+    }
+
+    /// The same where a line is text: what is not UTF-8 in it is replaced in attributes, and stays in the body.
+    fn texts(
+        &mut self,
+        observed: i64,
+        line: &[u8],
+        chunk: &mut Chunk,
+        read: impl for<'a> FnOnce(&mut Fields<'a>, &'a str, &Rules) -> Result<(), Unparsed>,
+    ) {
+        let text = match simdutf8::basic::from_utf8(line) {
+            Ok(text) => text.into(),
+            Err(_) => String::from_utf8_lossy(line),
+        };
+        let mut fields = std::mem::take(&mut self.fields).reuse();
+        match read(&mut fields, &text, &self.rules) {
+            Ok(()) => {
+                fields.with_record(observed, line, |category, record| self.funnel.record(category, record, chunk));
+            }
+            Err(Unparsed(reason)) => self.unparsed(observed, line, &reason, chunk),
+        }
+        self.fields = fields.reuse();
+    }
+
+    /// Adds a plain record of a line that does not parse.
+    fn unparsed(&mut self, observed: i64, line: &[u8], reason: &str, chunk: &mut Chunk) {
+        self.counters.lines_unparsed.add(1);
+        let attributes = [(PARSE_ERROR, reason)];
+        self.funnel.record(None, &Record { observed, body: line, attributes: &attributes, ..Record::default() }, chunk);
     }
 }
 
@@ -168,10 +449,10 @@ mod tests {
             ("/".to_owned(), "in".to_owned()),
         ] {
             let parser = Parser::new(&source, &context(), Some(Path::new(&path)));
-            assert_eq!(parser.funnel.category(), category);
+            assert_eq!(parser.category(), category);
         }
         source.category = Template::fixed("fixed");
-        assert_eq!(Parser::new(&source, &context(), None).funnel.category(), "fixed");
+        assert_eq!(Parser::new(&source, &context(), None).category(), "fixed");
     }
 
     /// What a line costs, in ns. Run it in release: `cargo test --release -p logboom-adaptor --lib line_costs -- --ignored --nocapture`.

@@ -12,14 +12,15 @@ const CARRY_BYTES_KEPT: usize = 64 << 10;
 
 /// Cuts a flow of bytes into lines. The lines do not depend on how the bytes were chunked.
 ///
-/// A line ends at `\n`; one `\r` before it is not part of the line. Empty lines are passed over. A line of more than
-/// `max_line` bytes is cut, split or dropped as [`OnLongLine`] says, and counted once.
+/// A line ends at `\n`; one `\r` before it is not part of the line. Empty lines are passed over, unless they are asked for.
+/// A line of more than `max_line` bytes is cut, split or dropped as [`OnLongLine`] says, and counted once.
 ///
 /// Holds at most `max_line + 1` bytes: the line that has not ended yet.
 pub(crate) struct LineSplitter {
     max_line: usize,
     on_long: OnLongLine,
     counters: Arc<Counters>,
+    empty_lines: bool,
     /// What is kept of the line that has not ended.
     carry: Vec<u8>,
     /// The line that has not ended is known to be too long.
@@ -30,31 +31,44 @@ pub(crate) struct LineSplitter {
 impl LineSplitter {
     /// A splitter at the beginning of a line.
     pub(crate) fn new(max_line: usize, on_long: OnLongLine, counters: Arc<Counters>) -> Self {
-        Self { max_line: max_line.max(1), on_long, counters, carry: Vec::new(), overlong: false, pending: 0 }
+        let max_line = max_line.max(1);
+        Self { max_line, on_long, counters, empty_lines: false, carry: Vec::new(), overlong: false, pending: 0 }
+    }
+
+    /// The same, but that empty lines count as lines if `wanted`.
+    pub(crate) fn with_empty_lines(self, wanted: bool) -> Self {
+        Self { empty_lines: wanted, ..self }
     }
 
     /// Takes `bytes` and calls `each` for every line that ends in them, in order. A line that lies in `bytes` as a whole
     /// is not copied.
     pub(crate) fn push(&mut self, bytes: &[u8], each: &mut impl FnMut(&[u8])) {
+        self.push_counting(bytes, &mut |line, _| each(line));
+    }
+
+    /// The same; `each` is also told how many of `bytes` lie behind the line and its end.
+    pub(crate) fn push_counting(&mut self, bytes: &[u8], each: &mut impl FnMut(&[u8], usize)) {
         let mut rest = bytes;
         if self.pending > 0 {
-            let Some(end) = memchr(b'\n', rest) else { return self.carry_on(rest, each) };
-            self.carry_on(&rest[..end], each);
-            self.end_line(each);
+            let Some(end) = memchr(b'\n', rest) else { return self.carry_on(rest, 0, each) };
+            let behind = rest.len() - end - 1;
+            self.carry_on(&rest[..end], behind + 1, each);
+            self.end_line(behind, each);
             rest = &rest[end + 1..];
         }
         let mut start = 0;
         for end in memchr_iter(b'\n', rest) {
             let line = without_return(&rest[start..end]);
+            let behind = rest.len() - end - 1;
             if line.len() > self.max_line {
-                self.long_line(line, each);
-            } else if !line.is_empty() {
-                each(line);
+                self.long_line(line, behind, each);
+            } else if !line.is_empty() || self.empty_lines {
+                each(line, behind);
             }
             start = end + 1;
         }
         if start < rest.len() {
-            self.carry_on(&rest[start..], each);
+            self.carry_on(&rest[start..], 0, each);
         }
     }
 
@@ -62,7 +76,7 @@ impl LineSplitter {
     /// afterwards.
     pub(crate) fn finish(&mut self, each: &mut impl FnMut(&[u8])) {
         if self.pending > 0 {
-            self.end_line(each);
+            self.end_line(0, &mut |line, _| each(line));
         }
     }
 
@@ -72,8 +86,8 @@ impl LineSplitter {
         self.pending
     }
 
-    /// Takes more of a line that has not ended.
-    fn carry_on(&mut self, mut bytes: &[u8], each: &mut impl FnMut(&[u8])) {
+    /// Takes more of a line that has not ended; `behind` bytes follow.
+    fn carry_on(&mut self, mut bytes: &[u8], behind: usize, each: &mut impl FnMut(&[u8], usize)) {
         self.pending += bytes.len() as u64;
         while !self.overlong || self.on_long == OnLongLine::Split {
             let room = (self.max_line + 1).saturating_sub(self.carry.len());
@@ -93,7 +107,8 @@ impl LineSplitter {
                 OnLongLine::Truncate => self.carry.truncate(self.max_line),
                 OnLongLine::Drop => self.carry.clear(),
                 OnLongLine::Split => {
-                    each(&self.carry[..self.max_line]);
+                    let kept = self.carry.len() - self.max_line;
+                    each(&self.carry[..self.max_line], behind + bytes.len() + kept);
                     self.carry.drain(..self.max_line);
                     self.pending = (self.carry.len() + bytes.len()) as u64;
                 }
@@ -102,12 +117,13 @@ impl LineSplitter {
     }
 
     /// The carried line has ended.
-    fn end_line(&mut self, each: &mut impl FnMut(&[u8])) {
+    fn end_line(&mut self, behind: usize, each: &mut impl FnMut(&[u8], usize)) {
         // What is left of a truncated line is full of its own bytes: a `\r` there is not the line's end.
         let truncated = self.overlong && self.on_long == OnLongLine::Truncate;
         let line = if truncated { &self.carry[..] } else { without_return(&self.carry) };
-        if !line.is_empty() {
-            each(line);
+        // What is left of a line that was dropped, or split at its very end, is no empty line.
+        if !line.is_empty() || self.empty_lines && !self.overlong {
+            each(line, behind);
         }
         self.carry.clear();
         self.carry.shrink_to(CARRY_BYTES_KEPT);
@@ -116,12 +132,13 @@ impl LineSplitter {
     }
 
     /// A line that came as a whole is too long.
-    fn long_line(&mut self, line: &[u8], each: &mut impl FnMut(&[u8])) {
+    fn long_line(&mut self, line: &[u8], behind: usize, each: &mut impl FnMut(&[u8], usize)) {
         self.count_long();
         match self.on_long {
-            OnLongLine::Truncate => each(&line[..self.max_line]),
+            OnLongLine::Truncate => each(&line[..self.max_line], behind),
             OnLongLine::Drop => {}
-            OnLongLine::Split => line.chunks(self.max_line).for_each(each),
+            // All of them leave together, so all end where the line does.
+            OnLongLine::Split => line.chunks(self.max_line).for_each(|piece| each(piece, behind)),
         }
     }
 
@@ -215,6 +232,29 @@ mod tests {
             for _ in 0..1000 {
                 splitter.push(&[b'x'; 1 << 12], &mut |_| {});
                 assert!(splitter.carry.capacity() <= 4 << 10);
+            }
+        }
+    }
+
+    #[test]
+    fn empty_lines_are_lines_where_they_are_asked_for_and_every_line_knows_what_lies_behind_it() {
+        for bytes in [&b"a\n\r\n\nbcdef\r\n\n"[..], b"\n", b"abcdefgh\n\nabcd\r\nx\n"] {
+            for on_long in [OnLongLine::Truncate, OnLongLine::Drop] {
+                let mut whole = Vec::new();
+                let mut splitter = splitter(5, on_long).with_empty_lines(true);
+                splitter.push_counting(bytes, &mut |line, behind| whole.push((line.to_vec(), bytes.len() - behind)));
+                let ends: Vec<_> = whole.iter().map(|(_, end)| *end).collect();
+                assert!(ends.iter().all(|&end| bytes[end - 1] == b'\n'), "{ends:?}");
+                assert!(whole.iter().any(|(line, _)| line.is_empty()));
+                crate::source::testing::every_split(bytes, |pieces| {
+                    let (mut seen, mut at) = (Vec::new(), 0);
+                    let mut splitter = self::splitter(5, on_long).with_empty_lines(true);
+                    for piece in pieces {
+                        at += piece.len();
+                        splitter.push_counting(piece, &mut |line, behind| seen.push((line.to_vec(), at - behind)));
+                    }
+                    assert_eq!(seen, whole, "{on_long:?}");
+                });
             }
         }
     }

@@ -1,14 +1,62 @@
 //! Timestamps as producers write them.
 
 use jiff::Timestamp;
+use jiff::civil::{Date, DateTime};
+use jiff::tz::Offset;
 
 const SECOND_NS: i128 = 1_000_000_000;
 
 /// Nanoseconds since 1970 of an RFC 3339 text. `None` for anything else and for times that do not fit (before 1677,
 /// after 2262).
 pub(super) fn from_text(text: &str) -> Option<i64> {
-    let timestamp: Timestamp = text.parse().ok()?;
+    let timestamp = match rfc3339(text.as_bytes()) {
+        Some((time, Some(offset), len)) if len == text.len() => offset.to_timestamp(time).ok()?,
+        // A looser form.
+        _ => text.parse::<Timestamp>().ok()?,
+    };
     i64::try_from(timestamp.as_nanosecond()).ok()
+}
+
+/// The RFC 3339 time that `bytes` begin with, its offset if it has one, and its length in bytes. The `T` may be a space,
+/// the offset may lack its colon, and a comma may stand before the fraction.
+pub(super) fn rfc3339(bytes: &[u8]) -> Option<(DateTime, Option<Offset>, usize)> {
+    let number = |from: usize, digits: usize| -> Option<i32> {
+        let digits = bytes.get(from..from + digits)?;
+        digits.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + i32::from(digit - b'0')))
+    };
+    let two = |from: usize| number(from, 2).and_then(|number| i8::try_from(number).ok());
+    let is = |at: usize, any: &[u8]| bytes.get(at).is_some_and(|byte| any.contains(byte));
+    if !(is(4, b"-") && is(7, b"-") && is(10, b"Tt ") && is(13, b":") && is(16, b":")) {
+        return None;
+    }
+    let date = Date::new(i16::try_from(number(0, 4)?).ok()?, two(5)?, two(8)?).ok()?;
+    // A leap second is the one before it.
+    let second = two(17)?;
+    let second = if second == 60 { 59 } else { second };
+    let (mut at, mut nanos) = (19, 0);
+    if is(19, b".,") && is(20, b"0123456789") {
+        let digits = bytes[20..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        at = 20 + digits;
+        let padded = bytes[20..at].iter().copied().chain(std::iter::repeat(b'0')).take(9);
+        nanos = padded.fold(0, |nanos, digit| nanos * 10 + i32::from(digit - b'0'));
+    }
+    let time = jiff::civil::Time::new(two(11)?, two(14)?, second, nanos).ok()?;
+    let offset = if is(at, b"Zz") {
+        at += 1;
+        Some(Offset::UTC)
+    } else if is(at, b"+-")
+        && let Some(hours) = number(at + 1, 2)
+    {
+        let colon = usize::from(is(at + 3, b":"));
+        let minutes = number(at + 3 + colon, 2).filter(|&minutes| minutes < 60)?;
+        let seconds = (hours * 60 + minutes) * 60;
+        let offset = Offset::from_seconds(if bytes[at] == b'-' { -seconds } else { seconds }).ok()?;
+        at += 5 + colon;
+        Some(offset)
+    } else {
+        None
+    };
+    Some((DateTime::from_parts(date, time), offset, at))
 }
 
 /// Nanoseconds since 1970 of a JSON number that counts seconds, milliseconds, microseconds or nanoseconds since 1970,

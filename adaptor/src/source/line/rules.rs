@@ -1,0 +1,35 @@
+//! What a source says about its lines, ready for use on each of them.
+
+use logboom_config::{Body, Format, Source};
+
+use super::clock::Clock;
+
+/// How to read the lines of a source.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) format: Format,
+    pub(super) body: Body,
+    /// The field with the time; none is the format's own.
+    pub(super) time_key: Option<String>,
+    pub(super) clock: Clock,
+}
+
+impl Rules {
+    pub(super) fn of(source: &Source) -> Self {
+        let parsing = &source.parsing;
+        Self {
+            format: source.format,
+            body: parsing.body,
+            time_key: parsing.time.key.clone(),
+            clock: Clock::of(&parsing.time),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Default for Rules {
+    fn default() -> Self {
+        let source = Source { format: Format::Json, ..Source::new("in", logboom_config::SourceKind::Stdin) };
+        Self { body: Body::Message, ..Self::of(&source) }
+    }
+}
