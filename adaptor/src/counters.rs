@@ -58,6 +58,10 @@ counters! {
     files_failed,
     /// Files that were truncated while they were followed.
     files_truncated,
+    /// Starts of commands (`exec`, `journald`) that failed.
+    commands_failed,
+    /// Commands that ran for longer than `timeout` and were killed.
+    commands_timed_out,
     /// Damaged frames found in the spool and set aside.
     frames_quarantined,
     /// Records of blocks that were lost in damaged frames, as far as they can be told.

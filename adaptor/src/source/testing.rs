@@ -96,6 +96,8 @@ pub(crate) struct Rig {
     pub(crate) stop: CancellationToken,
     may_sync: Arc<(Mutex<bool>, Condvar)>,
     pub(crate) synced: Arc<Mutex<Vec<Seen>>>,
+    /// Newest positions by key.
+    pub(crate) positions: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
 impl Rig {
@@ -105,17 +107,30 @@ impl Rig {
             stop: CancellationToken::new(),
             may_sync: Arc::default(),
             synced: Arc::default(),
+            positions: Arc::default(),
         };
         rig.hold(false);
         let (intake, gate, synced) = (rig.context.intake.clone(), rig.may_sync.clone(), rig.synced.clone());
+        let positions = rig.positions.clone();
         std::thread::spawn(move || {
             while let Some(taken) = intake.take(Duration::from_millis(1)) {
                 drop(gate.1.wait_while(gate.0.lock().unwrap(), |open| !*open).unwrap());
+                for block in &taken.blocks {
+                    positions.lock().unwrap().extend(block.positions.clone());
+                }
                 synced.lock().unwrap().extend(taken.blocks.into_iter().flat_map(records));
                 intake.synced(taken.bytes, taken.last_append);
             }
         });
         rig
+    }
+
+    /// What a rig is after a restart with what this one has made durable.
+    pub(crate) fn restarted(&self) -> Self {
+        let mut next = Self::new();
+        next.context.positions = Arc::new(self.positions.lock().unwrap().clone());
+        next.context.resumed = true;
+        next
     }
 
     /// Keeps the writer from syncing, or lets it again.
