@@ -1,28 +1,45 @@
-//! What an adaptor counts. Every record that does not reach the spool as it came is counted here by reason.
+//! What an adaptor counts: each source by itself, and the adaptor what belongs to none. Every record that does not reach the spool as it came is counted here by reason.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// Counts since the adaptor's start. Cheap to add to from anywhere.
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
+        /// Counts since the start of a source or an adaptor. Cheap to add to from anywhere.
         #[derive(Debug, Default)]
         pub struct Counters {
-            $($(#[$doc])* pub $name: Counter,)*
+            $($(#[doc = $doc])* pub $name: Counter,)*
+            /// Bytes of followed files that are not read yet, as of the last look at them.
+            pub lag_bytes: Gauge,
         }
 
         impl Counters {
-            /// Every count that is not zero, as `name=count` separated by spaces.
-            pub fn report(&self) -> String {
-                let mut report = String::new();
-                $(if self.$name.get() > 0 {
-                    let space = if report.is_empty() { "" } else { " " };
-                    let _ = write!(report, concat!("{}", stringify!($name), "={}"), space, self.$name.get());
-                })*
-                report
+            /// Calls `each` with the name, the meaning and the value of every count.
+            pub fn each(&self, mut each: impl FnMut(&'static str, &'static str, u64)) {
+                $(each(stringify!($name), concat!($($doc),*).trim_ascii(), self.$name.get());)*
+            }
+
+            /// Adds all of `other`.
+            pub fn add_all(&self, other: &Counters) {
+                $(self.$name.add(other.$name.get());)*
+                self.lag_bytes.set(self.lag_bytes.get() + other.lag_bytes.get());
             }
         }
     };
+}
+
+impl Counters {
+    /// Every count that is not zero, as `name=count` separated by spaces.
+    pub fn report(&self) -> String {
+        let mut report = String::new();
+        self.each(|name, _, count| {
+            if count > 0 {
+                let space = if report.is_empty() { "" } else { " " };
+                let _ = write!(report, "{space}{name}={count}");
+            }
+        });
+        report
+    }
 }
 
 counters! {
@@ -87,6 +104,22 @@ impl Counter {
     }
 
     /// The count.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Sets the value.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

@@ -148,6 +148,11 @@ impl Followed {
         self.read >= self.look.size
     }
 
+    /// Bytes that the last look saw and that are not read yet.
+    pub fn lag(&self) -> u64 {
+        self.look.size.saturating_sub(self.read)
+    }
+
     /// Whether an unfinished line was read.
     pub fn has_partial(&self) -> bool {
         self.splitter.pending_bytes() > 0
