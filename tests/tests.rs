@@ -4,6 +4,7 @@
 //! - `harness`: processes to start and kill, producers, whole pipelines
 //! - `commands`: the command line as a user meets it
 //! - `faults`: deaths, outages, full disks, copied disks
+//! - `protocols`: every protocol, spoken by a real client
 //!
 //! All in one binary, because linking is what costs. What takes long is ignored; run it optimized:
 //! `LOGBOOM_SEED=1 cargo test --release --test tests -- --ignored --nocapture full_`.
@@ -15,3 +16,4 @@ mod commands;
 mod faults;
 mod harness;
 mod oracle;
+mod protocols;

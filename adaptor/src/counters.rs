@@ -14,9 +14,14 @@ macro_rules! counters {
         }
 
         impl Counters {
-            /// Calls `each` with the name, the meaning and the value of every count.
-            pub fn each(&self, mut each: impl FnMut(&'static str, &'static str, u64)) {
-                $(each(stringify!($name), concat!($($doc),*).trim_ascii(), self.$name.get());)*
+            /// Shows every count with its name.
+            pub fn each(&self, mut see: impl FnMut(&'static str, u64)) {
+                $(see(stringify!($name), self.$name.get());)*
+            }
+
+            /// Shows every name with what it means.
+            pub fn meanings(mut see: impl FnMut(&'static str, &'static str)) {
+                $(see(stringify!($name), concat!($($doc),*).trim_ascii());)*
             }
 
             /// Adds all of `other`.
@@ -32,7 +37,7 @@ impl Counters {
     /// Every count that is not zero, as `name=count` separated by spaces.
     pub fn report(&self) -> String {
         let mut report = String::new();
-        self.each(|name, _, count| {
+        self.each(|name, count| {
             if count > 0 {
                 let space = if report.is_empty() { "" } else { " " };
                 let _ = write!(report, "{space}{name}={count}");
@@ -43,7 +48,7 @@ impl Counters {
 }
 
 counters! {
-    /// Records taken in.
+    /// Records taken in, without those that a rule dropped.
     records_in,
     /// Bytes of their bodies.
     bytes_in,
@@ -59,6 +64,11 @@ counters! {
     records_refused_full,
     /// Records of blocks that were dropped because the spool was full (`when_full = "drop_oldest"`).
     records_dropped_oldest,
+    /// Records that a rule (`[[adaptor.route]]`) dropped: all of it, by sampling or beyond a limit. A record that is refused
+    /// and sent again passes the rules again.
+    records_dropped_by_route,
+    /// Records that were put to `_overflow` because there are too many categories.
+    records_overflowed,
     /// Connections refused because there were too many.
     connections_refused,
     /// TLS handshakes that failed.
@@ -67,10 +77,12 @@ counters! {
     messages_refused,
     /// Attributes left out because a record had too many or too long ones.
     attributes_dropped,
-    /// Connections closed because they were idle for too long.
+    /// Connections closed because they were idle, or amid a message, for too long.
     connections_idle,
     /// Datagrams that came truncated.
     datagrams_truncated,
+    /// Messages of several datagrams that were dropped because some did not come in time, or too many had begun.
+    messages_incomplete,
     /// Files that could not be read.
     files_failed,
     /// Files that were truncated while they were followed.

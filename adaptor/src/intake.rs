@@ -6,7 +6,7 @@
 //! While one sync runs, the next block fills here: that is the whole of group commit.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ pub struct Chunk {
     runs: Vec<(Arc<RunKey>, Rows)>,
     positions: Vec<Position>,
     key_bytes: usize,
+    dropped: usize,
 }
 
 impl Chunk {
@@ -60,6 +61,16 @@ impl Chunk {
         self.runs.iter().map(|(_, rows)| rows.len()).sum()
     }
 
+    /// A record came that a rule drops. It is counted here and not stored.
+    pub fn drop_record(&mut self) {
+        self.dropped += 1;
+    }
+
+    /// Count of records that were dropped by a rule, besides [`Chunk::records`].
+    pub fn dropped(&self) -> usize {
+        self.dropped
+    }
+
     /// Bytes of their bodies.
     pub fn body_bytes(&self) -> usize {
         self.runs.iter().map(|(_, rows)| rows.body_bytes()).sum()
@@ -87,28 +98,68 @@ pub enum Refused {
     Closed,
 }
 
-/// The next block, as far as it has filled.
-#[derive(Debug, Default)]
+/// Who else is in a block with a chunk: only chunks of one lane share a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Chunks that wait for room in the spool, however long that takes: their data is safe where it is.
+    Kept,
+    /// Chunks that may be refused when the spool is full, also after they were taken into memory: nobody was answered.
+    Refusable,
+}
+
+/// What became of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It is on disk.
+    Durable,
+    /// The spool is full: nothing of it is or will be on disk.
+    Refused,
+}
+
+/// The next block of a lane, as far as it has filled.
+#[derive(Debug)]
 pub struct Pending {
     /// Records by key, in the order of the keys.
     pub runs: BTreeMap<Arc<RunKey>, Rows>,
     /// Newest position by key.
     pub positions: BTreeMap<String, String>,
+    /// What must be settled.
+    pub ticket: Arc<Ticket>,
     key_bytes: usize,
     raw_bytes: usize,
-    last_append: u64,
     since: Option<Instant>,
 }
 
+/// Stands for a block that is not on disk yet. When all tickets of a block are gone before it is settled, whoever waits
+/// for it learns that its outcome is unknown.
+#[derive(Debug)]
+pub struct Ticket {
+    lane: Lane,
+    settled: watch::Sender<Option<Settled>>,
+}
+
+impl Ticket {
+    /// The lane of the block.
+    pub fn lane(&self) -> Lane {
+        self.lane
+    }
+}
+
 impl Pending {
+    fn new(lane: Lane) -> Self {
+        Self {
+            runs: BTreeMap::new(),
+            positions: BTreeMap::new(),
+            ticket: Arc::new(Ticket { lane, settled: watch::Sender::new(None) }),
+            key_bytes: 0,
+            raw_bytes: 0,
+            since: None,
+        }
+    }
+
     /// Bytes that it holds of the intake's memory.
     pub fn raw_bytes(&self) -> usize {
         self.raw_bytes
-    }
-
-    /// Number of the last chunk in it.
-    pub fn last_append(&self) -> u64 {
-        self.last_append
     }
 
     /// Count of records.
@@ -116,24 +167,28 @@ impl Pending {
         self.runs.values().map(|rows| rows.len() as u64).sum()
     }
 
-    fn add(&mut self, chunk: Chunk, append: u64) {
+    fn add(&mut self, chunk: Chunk) {
         self.raw_bytes += chunk.raw_bytes();
         let positions = chunk.positions.iter().map(|position| position.key.len() + position.value.len());
         self.key_bytes += chunk.key_bytes + positions.sum::<usize>();
-        self.last_append = append;
         self.since.get_or_insert_with(Instant::now);
         for (key, rows) in chunk.runs {
             self.runs.entry(key).or_default().append(rows);
         }
         self.positions.extend(chunk.positions.into_iter().map(|position| (position.key, position.value)));
     }
+
+    fn is_full(&self, block_bytes: usize) -> bool {
+        let crowded = self.runs.len() >= KEYS_MAX || self.positions.len() >= KEYS_MAX;
+        self.raw_bytes >= block_bytes || crowded || self.key_bytes >= KEY_BYTES_MAX
+    }
 }
 
 struct State {
     full: VecDeque<Pending>,
-    filling: Pending,
+    kept: Pending,
+    refusable: Pending,
     buffered: usize,
-    appends: u64,
     urgent: bool,
     closed: bool,
 }
@@ -142,49 +197,85 @@ struct Shared {
     state: Mutex<State>,
     filled: Condvar,
     room: Notify,
-    durable: watch::Sender<Durable>,
-    refusing: AtomicBool,
+    refusing: AtomicU8,
+    drops_newest: AtomicBool,
     block_bytes: usize,
     buffer_bytes: usize,
 }
 
-/// How far the writer has come.
-#[derive(Clone, Copy, Default)]
-struct Durable {
-    /// Everything appended up to here is on disk.
-    synced: u64,
-    /// Nothing more will be.
-    ended: bool,
+/// Who is refused, without trying.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Refusing {
+    /// Nobody.
+    Nobody,
+    /// Producers that can be told so and come again.
+    Asked,
+    /// Everybody whose data does not wait safely where it is.
+    All,
 }
 
 /// The sources' end: records go in here. Cheap to clone.
 #[derive(Clone)]
 pub struct Intake(Arc<Shared>);
 
-/// Tells when a chunk is on disk.
+/// Tells what becomes of one chunk or more.
 #[must_use = "the chunk is not durable yet"]
 pub struct Receipt {
-    append: u64,
+    blocks: Vec<watch::Receiver<Option<Settled>>>,
     shared: Arc<Shared>,
 }
 
+impl std::fmt::Debug for Receipt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Receipt").field("blocks", &self.blocks.len()).finish_non_exhaustive()
+    }
+}
+
 impl Receipt {
-    /// Returns once everything appended up to and with the chunk is synced; asks the writer not to linger.
+    /// Makes this the receipt of the chunks of `later` too.
+    pub fn join(&mut self, later: Receipt) {
+        for block in later.blocks {
+            if !self.blocks.last().is_some_and(|last| last.same_channel(&block)) {
+                self.blocks.push(block);
+            }
+        }
+    }
+
+    /// What became of the chunks, where that is known.
+    pub fn outcome(&self) -> Option<Result<(), Refused>> {
+        let mut outcome = Ok(());
+        for block in &self.blocks {
+            match *block.borrow() {
+                Some(Settled::Durable) => {}
+                Some(Settled::Refused) => outcome = Err(Refused::Full),
+                None => return None,
+            }
+        }
+        Some(outcome)
+    }
+
+    /// Returns once every chunk is synced; asks the writer not to linger.
     ///
     /// # Errors
-    /// [`Refused::Closed`] when the writer stopped before that: the outcome is unknown.
-    pub async fn durable(self) -> Result<(), Refused> {
-        let mut durable = self.shared.durable.subscribe();
-        if durable.borrow_and_update().synced >= self.append {
-            return Ok(());
+    /// [`Refused::Full`] when one was refused after all because the spool is full; of several chunks the others may be
+    /// on disk. [`Refused::Closed`] when the writer stopped before it came to one: the outcome is unknown.
+    pub async fn durable(mut self) -> Result<(), Refused> {
+        let open = |block: &watch::Receiver<Option<Settled>>| block.borrow().is_none();
+        if self.blocks.iter().any(open) {
+            lock(&self.shared.state).urgent = true;
+            self.shared.filled.notify_one();
         }
-        lock(&self.shared.state).urgent = true;
-        self.shared.filled.notify_one();
-        let reached = durable.wait_for(|durable| durable.ended || durable.synced >= self.append).await;
-        match reached {
-            Ok(durable) if durable.synced >= self.append => Ok(()),
-            _ => Err(Refused::Closed),
+        let mut outcome = Ok(());
+        for block in &mut self.blocks {
+            let settled = block.wait_for(Option::is_some).await.map(|settled| *settled);
+            match settled {
+                Ok(Some(Settled::Durable)) => {}
+                Ok(_) => outcome = outcome.and(Err(Refused::Full)),
+                Err(_) => return Err(Refused::Closed),
+            }
         }
+        outcome
     }
 }
 
@@ -193,9 +284,9 @@ impl Intake {
     pub fn new(block_bytes: usize, buffer_bytes: usize) -> Self {
         let state = State {
             full: VecDeque::new(),
-            filling: Pending::default(),
+            kept: Pending::new(Lane::Kept),
+            refusable: Pending::new(Lane::Refusable),
             buffered: 0,
-            appends: 0,
             urgent: false,
             closed: false,
         };
@@ -203,22 +294,32 @@ impl Intake {
             state: Mutex::new(state),
             filled: Condvar::new(),
             room: Notify::new(),
-            durable: watch::Sender::new(Durable::default()),
-            refusing: AtomicBool::new(false),
+            refusing: AtomicU8::new(Refusing::Nobody as u8),
+            drops_newest: AtomicBool::new(false),
             block_bytes,
             buffer_bytes,
         }))
     }
 
-    /// Takes `chunk`, waiting while memory is full.
+    /// Takes `chunk` of a producer that cannot be told to come again, waiting while memory is full.
     ///
     /// # Errors
     /// [`Refused::Full`] when the operator chose `drop_newest` and the spool is full; [`Refused::Closed`].
     pub async fn append(&self, chunk: Chunk) -> Result<Receipt, Refused> {
-        if self.0.refusing.load(Ordering::Relaxed) {
-            return Err(Refused::Full);
-        }
-        self.append_or_wait(chunk).await
+        let lane = match self.0.drops_newest.load(Ordering::Relaxed) {
+            true => Lane::Refusable,
+            false => Lane::Kept,
+        };
+        self.append_to(lane, chunk, Refusing::All).await
+    }
+
+    /// Takes `chunk` of a producer that can be told to come again, waiting while memory is full.
+    ///
+    /// # Errors
+    /// [`Refused::Full`] when the spool is full, whatever the operator chose: at once where that is known, else later by
+    /// the receipt. [`Refused::Closed`].
+    pub async fn append_asked(&self, chunk: Chunk) -> Result<Receipt, Refused> {
+        self.append_to(Lane::Refusable, chunk, Refusing::Asked).await
     }
 
     /// Takes `chunk`, waiting while memory is full, whatever the policy: for sources whose data waits safely where it is.
@@ -226,6 +327,11 @@ impl Intake {
     /// # Errors
     /// [`Refused::Closed`].
     pub async fn append_or_wait(&self, chunk: Chunk) -> Result<Receipt, Refused> {
+        self.append_to(Lane::Kept, chunk, Refusing::Nobody).await
+    }
+
+    /// `as_one_of` are those among whom the producer is refused.
+    async fn append_to(&self, lane: Lane, chunk: Chunk, as_one_of: Refusing) -> Result<Receipt, Refused> {
         let shared = &self.0;
         let bytes = chunk.raw_bytes();
         let mut chunk = Some(chunk);
@@ -233,15 +339,19 @@ impl Intake {
             let room = shared.room.notified();
             tokio::pin!(room);
             room.as_mut().enable();
+            if as_one_of != Refusing::Nobody && shared.refusing.load(Ordering::Relaxed) >= as_one_of as u8 {
+                return Err(Refused::Full);
+            }
             {
                 let mut state = lock(&shared.state);
                 if state.closed {
                     return Err(Refused::Closed);
                 }
                 if state.buffered == 0 || state.buffered + bytes <= shared.buffer_bytes {
-                    let append = state.add(chunk.take().expect("it is taken once"), bytes, shared.block_bytes);
+                    let chunk = chunk.take().expect("it is taken once");
+                    let block = state.add(lane, chunk, bytes, shared.block_bytes);
                     shared.filled.notify_one();
-                    return Ok(Receipt { append, shared: shared.clone() });
+                    return Ok(Receipt { blocks: vec![block], shared: shared.clone() });
                 }
             }
             room.await;
@@ -256,11 +366,14 @@ impl Intake {
     }
 
     /// The writer's end: waits until there is something to write and returns it, or `None` when the intake is closed and
-    /// empty. A block that is not full waits up to `linger` for more, unless somebody waits for it.
-    pub fn take(&self, linger: Duration) -> Option<Taken> {
+    /// empty. A block that is not full waits up to `linger` for more, unless somebody waits for it. With `patience` it
+    /// returns no block rather than wait for longer than that.
+    pub fn take(&self, linger: Duration, patience: Option<Duration>) -> Option<Taken> {
+        let until = patience.map(|patience| Instant::now() + patience);
         let mut state = lock(&self.0.state);
         loop {
-            let age = state.filling.since.map(|since| since.elapsed());
+            let since = [&state.kept, &state.refusable].into_iter().filter_map(|pending| pending.since).min();
+            let age = since.map(|since| since.elapsed());
             let ripe = age.is_some_and(|age| state.urgent || state.closed || age >= linger);
             if !state.full.is_empty() || ripe {
                 break;
@@ -268,72 +381,132 @@ impl Intake {
             if state.closed {
                 return None;
             }
-            state = match age {
-                Some(age) => self.0.filled.wait_timeout(state, linger - age).map_or_else(|e| e.into_inner().0, |r| r.0),
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Some(Taken::default());
+            }
+            let wait = [age.map(|age| linger - age), left].into_iter().flatten().min();
+            state = match wait {
+                Some(wait) => self.0.filled.wait_timeout(state, wait).map_or_else(|e| e.into_inner().0, |r| r.0),
                 None => self.0.filled.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
         }
         let mut blocks: Vec<_> = state.full.drain(..).collect();
-        if state.filling.since.is_some() {
-            blocks.push(std::mem::take(&mut state.filling));
+        let State { kept, refusable, .. } = &mut *state;
+        for (pending, lane) in [(kept, Lane::Kept), (refusable, Lane::Refusable)] {
+            if pending.since.is_some() {
+                blocks.push(std::mem::replace(pending, Pending::new(lane)));
+            }
         }
         state.urgent = false;
-        Some(Taken {
-            #[cfg(test)]
-            bytes: blocks.iter().map(Pending::raw_bytes).sum(),
-            #[cfg(test)]
-            last_append: blocks.last().map_or(0, Pending::last_append),
-            blocks,
-        })
+        Some(Taken::new(blocks))
     }
 
-    /// Blocks that hold `bytes` of memory are on disk, up to the chunk `last_append`: releases its receipts and the
-    /// memory.
-    pub fn synced(&self, bytes: usize, last_append: u64) {
-        lock(&self.0.state).buffered -= bytes;
-        self.0.durable.send_modify(|durable| {
-            assert!(!durable.ended, "nothing becomes durable after the end");
-            durable.synced = durable.synced.max(last_append);
-        });
+    /// Says what became of a block that held `raw_bytes` of memory, and gives that back.
+    pub fn settle(&self, ticket: &Ticket, raw_bytes: usize, settled: Settled) {
+        lock(&self.0.state).buffered -= raw_bytes;
+        let before = ticket.settled.send_replace(Some(settled));
+        assert_eq!(before, None, "a block is settled once");
         self.0.room.notify_waiters();
+    }
+
+    /// Refuses all that may be refused of what is here. Returns how many records that were.
+    pub fn refuse_pending(&self) -> u64 {
+        let refused = {
+            let mut state = lock(&self.0.state);
+            let mut refused = vec![std::mem::replace(&mut state.refusable, Pending::new(Lane::Refusable))];
+            let full = std::mem::take(&mut state.full);
+            for pending in full {
+                match pending.ticket.lane {
+                    Lane::Kept => state.full.push_back(pending),
+                    Lane::Refusable => refused.push(pending),
+                }
+            }
+            refused
+        };
+        refused.iter().for_each(|pending| self.settle(&pending.ticket, pending.raw_bytes, Settled::Refused));
+        refused.iter().map(Pending::records).sum()
     }
 
     /// The writer has ended, whatever made it: takes no more, and tells everyone who still waits that it was in vain.
     pub fn end(&self) {
         self.close();
-        self.0.durable.send_modify(|durable| durable.ended = true);
+        let mut state = lock(&self.0.state);
+        state.full.clear();
+        state.kept = Pending::new(Lane::Kept);
+        state.refusable = Pending::new(Lane::Refusable);
     }
 
-    /// Whether [`Intake::append`] is to refuse.
-    pub fn set_refusing(&self, refusing: bool) {
-        self.0.refusing.store(refusing, Ordering::Relaxed);
+    /// Whether anybody is refused.
+    pub fn is_refusing(&self) -> bool {
+        self.0.refusing.load(Ordering::Relaxed) != Refusing::Nobody as u8
+    }
+
+    /// Who is to be refused from now on.
+    pub fn set_refusing(&self, refusing: Refusing) {
+        self.0.refusing.store(refusing as u8, Ordering::Relaxed);
+        self.0.room.notify_waiters();
+    }
+
+    /// For tests: refuse everybody, or nobody.
+    #[cfg(test)]
+    pub fn refuse_all(&self, refuse: bool) {
+        self.set_refusing(if refuse { Refusing::All } else { Refusing::Nobody });
+    }
+
+    /// Whether [`Intake::append`] takes chunks only as far as the spool has room: `when_full = "drop_newest"`.
+    pub fn set_drops_newest(&self, drops: bool) {
+        self.0.drops_newest.store(drops, Ordering::Relaxed);
     }
 }
 
-/// What the writer took: blocks to write, to be reported by [`Intake::synced`].
-#[derive(Debug)]
+/// What the writer took: blocks to write, each to be settled.
+#[derive(Debug, Default)]
 pub struct Taken {
-    /// The blocks, oldest first.
+    /// The blocks; those of a lane oldest first.
     pub blocks: Vec<Pending>,
-    /// Bytes that they hold of the intake's memory, for a test that takes the writer's place.
+    /// Tickets and bytes of the blocks, for a test that takes the writer's place.
     #[cfg(test)]
-    pub bytes: usize,
-    /// What [`Intake::synced`] is to be told when all are on disk.
+    tickets: Vec<(Arc<Ticket>, usize)>,
+}
+
+impl Taken {
+    fn new(blocks: Vec<Pending>) -> Self {
+        Self {
+            #[cfg(test)]
+            tickets: blocks.iter().map(|block| (block.ticket.clone(), block.raw_bytes)).collect(),
+            blocks,
+        }
+    }
+
+    /// What to settle as durable once the blocks are used up.
     #[cfg(test)]
-    pub last_append: u64,
+    pub fn tickets(&mut self) -> Vec<(Arc<Ticket>, usize)> {
+        std::mem::take(&mut self.tickets)
+    }
+}
+
+#[cfg(test)]
+impl Intake {
+    /// The blocks of these tickets are on disk.
+    pub fn synced(&self, tickets: Vec<(Arc<Ticket>, usize)>) {
+        tickets.iter().for_each(|(ticket, raw_bytes)| self.settle(ticket, *raw_bytes, Settled::Durable));
+    }
 }
 
 impl State {
-    fn add(&mut self, chunk: Chunk, bytes: usize, block_bytes: usize) -> u64 {
-        self.appends += 1;
+    fn add(&mut self, lane: Lane, chunk: Chunk, bytes: usize, block_bytes: usize) -> watch::Receiver<Option<Settled>> {
         self.buffered += bytes;
-        self.filling.add(chunk, self.appends);
-        let (runs, positions) = (self.filling.runs.len(), self.filling.positions.len());
-        let crowded = runs >= KEYS_MAX || positions >= KEYS_MAX || self.filling.key_bytes >= KEY_BYTES_MAX;
-        if self.filling.raw_bytes >= block_bytes || crowded {
-            self.full.push_back(std::mem::take(&mut self.filling));
+        let pending = match lane {
+            Lane::Kept => &mut self.kept,
+            Lane::Refusable => &mut self.refusable,
+        };
+        pending.add(chunk);
+        let settled = pending.ticket.settled.subscribe();
+        if pending.is_full(block_bytes) {
+            self.full.push_back(std::mem::replace(pending, Pending::new(lane)));
         }
-        self.appends
+        settled
     }
 }
 

@@ -7,6 +7,7 @@ pub mod command;
 mod counters;
 mod intake;
 pub mod process;
+mod route;
 mod sender;
 mod source;
 mod spool;
@@ -22,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 pub use counters::Counters;
+pub use route::{Reason, Routes};
 pub use source::OpenError;
 pub use spool::SpoolError;
 
@@ -56,6 +58,7 @@ pub struct Adaptor {
     drain_sender: CancellationToken,
     stop_sender: CancellationToken,
     counters: Arc<Counters>,
+    routes: Arc<Routes>,
     drain_timeout: Duration,
 }
 
@@ -68,6 +71,7 @@ impl Adaptor {
         let counters = Arc::new(Counters::default());
         let (spool, recovered) = Spool::open(&settings.spool, counters.clone())?;
         let host: Arc<str> = settings.host.clone().unwrap_or_else(host_name).into();
+        let routes = Arc::new(Routes::new(&settings));
         let intake = Intake::new(settings.spool.block_size, settings.spool.buffer_size);
         let context = source::Context {
             intake: intake.clone(),
@@ -76,6 +80,7 @@ impl Adaptor {
             positions: Arc::new(recovered.positions),
             resumed: recovered.resumed,
             counters: counters.clone(),
+            routes: routes.clone(),
         };
         let stop_sources = CancellationToken::new();
         let mut opened = Vec::new();
@@ -98,7 +103,7 @@ impl Adaptor {
         for running in opened {
             sources.spawn(running);
         }
-        sources.spawn(report(counters.clone(), stop_sources.child_token()));
+        sources.spawn(report(counters.clone(), routes.clone(), stop_sources.child_token()));
         sources.close();
         let (drain_sender, stop_sender) = (CancellationToken::new(), CancellationToken::new());
         let sender = sender::Settings {
@@ -126,6 +131,7 @@ impl Adaptor {
             drain_sender,
             stop_sender,
             counters,
+            routes,
             drain_timeout: settings.drain_timeout,
         })
     }
@@ -157,10 +163,10 @@ impl Adaptor {
             let _ = sender.await;
         }
         let drained = self.spool.is_drained();
-        let counters = self.counters.report();
+        let (counters, dropped) = (self.counters.report(), self.routes.report());
         match drained {
-            true => info!(counters, "adaptor ended; everything is committed"),
-            false => info!(counters, bytes = self.spool.bytes(), "adaptor ended; the rest waits in the spool"),
+            true => info!(counters, dropped, "adaptor ended; everything is committed"),
+            false => info!(counters, dropped, bytes = self.spool.bytes(), "adaptor ended; the rest waits in the spool"),
         }
         drained
     }
@@ -169,15 +175,20 @@ impl Adaptor {
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
+
+    /// The rules that records pass, with what each of them has dropped.
+    pub fn routes(&self) -> &Routes {
+        &self.routes
+    }
 }
 
-async fn report(counters: Arc<Counters>, stop: CancellationToken) {
-    let mut last = String::new();
+async fn report(counters: Arc<Counters>, routes: Arc<Routes>, stop: CancellationToken) {
+    let mut last = (String::new(), String::new());
     while stop.run_until_cancelled(tokio::time::sleep(REPORT_INTERVAL)).await.is_some() {
-        let counters = counters.report();
-        if counters != last {
-            info!(counters, "so far");
-            last = counters;
+        let now = (counters.report(), routes.report());
+        if now != last {
+            info!(counters = now.0, dropped = now.1, "so far");
+            last = now;
         }
     }
 }

@@ -6,11 +6,13 @@
 //!
 //! - adaptor: a file, or a unix socket, to a synced spool. Floor: read the input from
 //!   there, encode it once with zstd level 1.
+//! - protocols: records of 200 bytes over one connection to a synced spool, each protocol beside plain `tcp` lines.
 //! - collector: blocks of eight streams to Parquet on a local folder. Floor: decode them once with zstd, encode their
 //!   columns once as Parquet with zstd level 1.
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +22,11 @@ use arrow_array::RecordBatch;
 use arrow_cast::cast;
 use arrow_schema::{DataType, Field, Schema};
 use logboom_adaptor::Adaptor;
-use logboom_config::{Adaptor as Settings, FileSource, Sink, Source, SourceKind, Spool, UnixSource};
+use logboom_bench::encode;
+use logboom_config::{
+    Adaptor as Settings, FileSource, Format, ForwardSource, GelfSource, HttpSource, OtlpSource, ScribeSource, Sink,
+    Source, SourceKind, Spool, SyslogSource, TcpSource, Transport, UnixSource,
+};
 use logboom_sink::{FileSettings, Store, merge};
 use logboom_wire::block::{BlockPlace, Encoder};
 use logboom_wire::{Block, Rows, RunKey, StreamId};
@@ -75,6 +81,123 @@ fn main() {
             ours / floor
         );
     }
+    if wanted("protocols") {
+        protocols(folder.path(), megabytes * 1_000_000 / 4, rounds);
+    }
+}
+
+/// A protocol: its name, its source at an address, and its bytes for some lines.
+type Protocol = (&'static str, fn(SocketAddr) -> Source, fn(&[&[u8]]) -> Vec<u8>);
+
+/// Lines of one message, where a message has more than one.
+const LINES_PER_MESSAGE: usize = 500;
+
+const PROTOCOLS: [Protocol; 8] = [
+    ("tcp lines", |address| tcp_source(address, Format::Lines), |lines| joined(lines, |line| [line, b"\n"].concat())),
+    (
+        "tcp json",
+        |address| tcp_source(address, Format::Json),
+        |lines| joined(lines, |line| [b"{\"body\":\"", line, b"\"}\n"].concat()),
+    ),
+    (
+        "scribe",
+        |address| {
+            Source::new(
+                "bench",
+                SourceKind::Scribe(ScribeSource { tcp: TcpSource::at(address), ..ScribeSource::default() }),
+            )
+        },
+        |lines| lines.chunks(LINES_PER_MESSAGE).flat_map(|lines| encode::scribe(1, "bench", lines)).collect(),
+    ),
+    (
+        "forward",
+        |address| {
+            let transport = Transport::Tcp(TcpSource::at(address));
+            Source::new("bench", SourceKind::Forward(ForwardSource { transport, ..ForwardSource::default() }))
+        },
+        |lines| lines.chunks(LINES_PER_MESSAGE).flat_map(|lines| encode::forward("bench", Some("c"), lines)).collect(),
+    ),
+    (
+        "otlp, HTTP",
+        |address| {
+            let otlp = OtlpSource { grpc: None, http: Some(TcpSource::at(address)), ..OtlpSource::default() };
+            Source::new("bench", SourceKind::Otlp(otlp))
+        },
+        |lines| {
+            let requests = lines
+                .chunks(LINES_PER_MESSAGE)
+                .flat_map(|lines| encode::http("/v1/logs", "application/x-protobuf", &encode::otlp("bench", lines)));
+            requests.collect()
+        },
+    ),
+    (
+        "http, NDJSON",
+        |address| {
+            Source::new("bench", SourceKind::Http(HttpSource { tcp: TcpSource::at(address), ..HttpSource::default() }))
+        },
+        |lines| {
+            let requests = lines.chunks(LINES_PER_MESSAGE).flat_map(|lines| {
+                let body = joined(lines, |line| [b"{\"body\":\"", line, b"\"}\n"].concat());
+                encode::http("/v1/logs/bench", "application/x-ndjson", &body)
+            });
+            requests.collect()
+        },
+    ),
+    (
+        "syslog, TCP",
+        |address| {
+            Source::new("bench", SourceKind::Syslog(SyslogSource { transport: Transport::Tcp(TcpSource::at(address)) }))
+        },
+        |lines| joined(lines, encode::syslog),
+    ),
+    (
+        "gelf, TCP",
+        |address| {
+            let transport = Transport::Tcp(TcpSource::at(address));
+            Source::new("bench", SourceKind::Gelf(GelfSource { transport, ..GelfSource::default() }))
+        },
+        |lines| joined(lines, encode::gelf),
+    ),
+];
+
+fn tcp_source(address: SocketAddr, format: Format) -> Source {
+    Source { format, ..Source::new("bench", SourceKind::Tcp(TcpSource::at(address))) }
+}
+
+fn joined(lines: &[&[u8]], each: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
+    lines.iter().flat_map(|line| each(line)).collect()
+}
+
+/// Prints what each protocol takes beside plain lines: `bytes` of lines of 200 bytes over one connection.
+fn protocols(folder: &Path, bytes: usize, rounds: usize) {
+    let input = folder.join("protocols.log");
+    generate(&input, bytes);
+    let text = std::fs::read(&input).expect("just written");
+    let lines: Vec<&[u8]> = text.chunks_exact(200).collect();
+    let lines: Vec<Vec<u8>> =
+        lines.iter().map(|line| line.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }).collect()).collect();
+    let lines: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
+    let mut plain = None;
+    for (name, source, encoded) in PROTOCOLS {
+        let file = folder.join("messages");
+        std::fs::write(&file, encoded(&lines)).expect("room on the disk");
+        let mut runs: Vec<f64> =
+            (0..rounds.max(1)).map(|_| adaptor_protocol(source, &file, lines.len() as u64)).collect();
+        runs.sort_by(f64::total_cmp);
+        let rate = lines.len() as f64 / runs[runs.len() / 2];
+        let plain = *plain.get_or_insert(rate);
+        println!("{name}: {rate:.0} records per CPU second, {:.2} of plain lines", rate / plain);
+    }
+}
+
+fn adaptor_protocol(source: fn(SocketAddr) -> Source, messages: &Path, lines: u64) -> f64 {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    drop(listener);
+    run_adaptor(source(address), lines, || {
+        let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
+        Some(command.arg("feed").arg(messages).arg(address.to_string()).spawn().expect("this program again"))
+    })
 }
 
 /// Seconds of CPU that this process spends in `work`, all threads, user and system.
@@ -171,9 +294,19 @@ fn start_feed(input: &Path, socket: &Path) -> std::process::Child {
     command.arg("feed").arg(input).arg(socket).spawn().expect("this program again")
 }
 
-fn feed(file: &Path, socket: &Path) {
-    let mut socket = UnixStream::connect(socket).expect("the benchmark listens");
-    std::io::copy(&mut File::open(file).expect("it exists"), &mut socket).expect("the benchmark reads");
+fn feed(file: &Path, to: &Path) {
+    let mut file = File::open(file).expect("it exists");
+    if let Ok(address) = to.to_str().expect("a plain path").parse::<SocketAddr>() {
+        let mut socket = TcpStream::connect(address).expect("the benchmark listens");
+        let mut answers = socket.try_clone().expect("a socket can be cloned");
+        let reading = std::thread::spawn(move || std::io::copy(&mut answers, &mut std::io::sink()));
+        std::io::copy(&mut file, &mut socket).expect("the benchmark reads");
+        socket.shutdown(std::net::Shutdown::Write).expect("connected");
+        let _ = reading.join();
+        return;
+    }
+    let mut socket = UnixStream::connect(to).expect("the benchmark listens");
+    std::io::copy(&mut file, &mut socket).expect("the benchmark reads");
 }
 
 /// CPU from the start of an adaptor until all lines are synced to its spool.

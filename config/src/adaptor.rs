@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::address::collector_address;
 use crate::error::Error;
-use crate::keys::SOURCE;
+use crate::keys::{ROUTE, SOURCE};
+use crate::route::{self, Route};
 use crate::secret::Secret;
 use crate::section::{Section, Value};
 use crate::source::{self, Source};
@@ -28,6 +29,10 @@ pub struct Adaptor {
     pub spool: Spool,
     /// The inputs, whose names are unique. Without any, the adaptor only sends what is spooled.
     pub sources: Vec<Source>,
+    /// The rules that every record passes, in this order. Their names are unique.
+    pub routes: Vec<Route>,
+    /// The most categories that one run may make, besides those that the settings name; 1 to 1000000.
+    pub max_categories: usize,
     /// The collectors to send to, at least one, each as `host:port` with IPv6 addresses in brackets.
     pub collectors: Vec<String>,
     /// The token that the collector asks for.
@@ -58,6 +63,8 @@ impl Adaptor {
             host: section.given("host").map(|host| host.name(253)).transpose()?,
             spool: Spool::read(&section.child("spool", "adaptor.spool"))?,
             sources: source::read_all(&section.tables("source", SOURCE))?,
+            routes: route::read_all(&section.tables("route", ROUTE))?,
+            max_categories: section.get("max_categories").count(1..=1_000_000)? as usize,
             collectors: collectors(&section.get("collectors"))?,
             token: section.given("token_file").map(|file| file.secret(TOKEN_BYTES_MAX)).transpose()?,
             drain_timeout: section.get("drain_timeout").duration(Duration::ZERO..=Duration::from_hours(24))?,

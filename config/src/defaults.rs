@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use crate::keys::{HEADINGS, KEYS, Key, Preset, SOURCE, SOURCE_TYPES};
+use crate::keys::{HEADINGS, KEYS, Key, Preset, ROUTE, SOURCE, SOURCE_TYPES};
 
 /// A commented settings file with every key at its default, which parses to exactly the defaults.
 ///
-/// Sources and keys that are not set by default are there behind a `#` without a space; text is
+/// Sources, rules and keys that are not set by default are there behind a `#` without a space; text is
 /// behind a `# ` with one. `sink.url` has no default, so an example stands there.
 pub fn defaults_toml() -> String {
     let mut toml = String::from(
@@ -16,7 +16,11 @@ pub fn defaults_toml() -> String {
     for heading in HEADINGS {
         let _ = write!(toml, "\n# {}\n", heading.meaning);
         if heading.name == SOURCE {
-            SOURCE_TYPES.iter().for_each(|source_type| source(&mut toml, source_type));
+            SOURCE_TYPES.iter().for_each(|source_type| repeated(&mut toml, SOURCE, source_type));
+            continue;
+        }
+        if heading.name == ROUTE {
+            repeated(&mut toml, ROUTE, "");
             continue;
         }
         let _ = writeln!(toml, "[{}]", heading.name);
@@ -27,10 +31,10 @@ pub fn defaults_toml() -> String {
     toml
 }
 
-/// One source of this type, all of it commented out.
-fn source(toml: &mut String, source_type: &str) {
-    let _ = write!(toml, "\n#[[{SOURCE}]]\n");
-    for key in KEYS.iter().filter(|key| key.heading() == SOURCE && key.is_for(source_type)) {
+/// One source of this type, or one rule, all of it commented out.
+fn repeated(toml: &mut String, heading: &str, source_type: &str) {
+    let _ = write!(toml, "\n#[[{heading}]]\n");
+    for key in KEYS.iter().filter(|key| key.heading() == heading && key.is_for(source_type)) {
         let entry = entry(key, source_type);
         let lines = entry.lines().map(|line| match line.starts_with('#') {
             true => line.to_owned(),

@@ -43,6 +43,9 @@ fn describe_adaptor(text: &mut String, adaptor: &Adaptor) {
             let _ = writeln!(text, "  is controlled at {}", places.join(" and "));
         }
     }
+    for route in &adaptor.routes {
+        let _ = writeln!(text, "  {}", route.describe());
+    }
     let Spool { path, max_size, .. } = &adaptor.spool;
     let then = match adaptor.spool.when_full {
         WhenFull::Block => "sources wait",

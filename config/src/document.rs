@@ -6,7 +6,7 @@
 use toml::de::{DeTable, DeValue};
 
 use crate::error::{Error, one_line, quoted};
-use crate::keys::{self, KEYS, SOURCE};
+use crate::keys::{self, KEYS, REPEATED};
 use crate::section::Section;
 
 /// The file that an error names, and its text to find lines in.
@@ -77,15 +77,19 @@ fn find_unknown(origin: Origin<'_>, path: &str, table: &DeTable<'_>, unknown: &m
         if keys::find(&name).is_some() {
             continue;
         }
+        let repeated = REPEATED.contains(&name.as_str());
         match value.get_ref() {
-            DeValue::Table(table) if name != SOURCE => find_unknown(origin, &name, table, unknown),
-            DeValue::Array(array) if name == SOURCE && array.iter().all(|item| item.get_ref().is_table()) => {
+            DeValue::Table(table) if !repeated => find_unknown(origin, &name, table, unknown),
+            DeValue::Array(array) if repeated && array.iter().all(|item| item.get_ref().is_table()) => {
                 let tables = array.iter().filter_map(|item| item.get_ref().as_table());
                 tables.for_each(|table| find_unknown(origin, &name, table, unknown));
             }
             _ => {
-                let fix = match name == SOURCE {
-                    true => format!("must be written `[[{name}]]`, once for each source"),
+                let fix = match repeated {
+                    true => {
+                        let each = name.rsplit('.').next().unwrap_or_default();
+                        format!("must be written `[[{name}]]`, once for each {each}")
+                    }
                     false => format!("must be a table; write `[{name}]` on a line of its own"),
                 };
                 unknown.push((at, origin.wrong(at, Some(&name), &fix)));
@@ -114,6 +118,9 @@ fn nearest(path: &str, wrong: &str) -> String {
     }
     if let Some(key) = KEYS.iter().find(|key| key.short_name() == wrong) {
         return format!("did you mean `{}`, under `[{}]`?", key.name, key.heading());
+    }
+    if let Some(name) = REPEATED.into_iter().find(|name| name.rsplit('.').next() == Some(wrong)) {
+        return format!("did you mean `[[{name}]]`?");
     }
     format!("the keys here are {}", here.join(", "))
 }

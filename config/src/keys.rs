@@ -33,8 +33,10 @@ pub struct Heading {
     pub meaning: &'static str,
 }
 
-/// The name of the one heading that may be written many times, as `[[adaptor.source]]`.
+/// The names of the headings that may be written many times, as `[[adaptor.source]]`.
+pub(crate) const REPEATED: [&str; 2] = [SOURCE, ROUTE];
 pub(crate) const SOURCE: &str = "adaptor.source";
+pub(crate) const ROUTE: &str = "adaptor.route";
 
 /// The types of source, in the order of the manual.
 pub(crate) const SOURCE_TYPES: [&str; 14] = [
@@ -79,6 +81,10 @@ pub const HEADINGS: &[Heading] = &[
         meaning: "Sources are the adaptor's inputs: as many [[adaptor.source]] as are needed, of any type.",
     },
     Heading {
+        name: ROUTE,
+        meaning: "Rules that every record passes, as many [[adaptor.route]] as are needed: conditions of which all must hold, and what is done then.",
+    },
+    Heading {
         name: "collector",
         meaning: "The collector merges what adaptors send and commits it to the sink. It needs [sink].",
     },
@@ -96,6 +102,7 @@ pub const KEYS: &[Key] = &[
     unset("adaptor.control_socket", r#""/run/logboom/control.sock""#, "A Unix socket for the same, open to the adaptor's user only; at most 107 bytes. Not set: none."),
     unset("adaptor.control_token_file", r#""/etc/logboom/control-token""#, "A file with the bearer token that requests at control must send, at most 1KiB. Not set: none, and sources that run programs are taken at control_socket only."),
     key("adaptor.labels", "{}", "Attributes put on every record, such as { region = \"eu\" }."),
+    key("adaptor.max_categories", "1000", "The most categories that records may make up in one run, besides those that this file names; 1 to 1000000. The rest goes to _overflow."),
     key("adaptor.spool.path", r#""/var/lib/logboom/spool""#, "The folder of the spool. One adaptor at a time uses it."),
     key("adaptor.spool.max_size", r#""10GiB""#, "The most disk that the spool takes; at least 4 times segment_size."),
     key("adaptor.spool.segment_size", r#""64MiB""#, "The size of one spool file, the unit of giving disk back; 64KiB to 1GiB."),
@@ -151,6 +158,20 @@ pub const KEYS: &[Key] = &[
     key("adaptor.source.max_line", r#""1MiB""#, "The longest line taken as it is; 64B to 4MiB."),
     key("adaptor.source.on_long_line", r#""truncate""#, "What becomes of a longer line: \"truncate\", \"split\" or \"drop\"; each is counted."),
     key("adaptor.source.attributes", "{}", "Attributes put on every record of this source, such as { team = \"web\" }."),
+    unset("adaptor.route.name", r#""noise""#, "A unique name, which drops are counted by; at most 128 bytes. Not set: route-1 for the first rule and so on."),
+    unset("adaptor.route.category", r#"["nginx.*", "k8s.*"]"#, "Globs of categories that it is for; one in quotes or a list. Not set: all."),
+    unset("adaptor.route.source", r#""syslog""#, "Globs of the names of sources that it is for. Not set: all."),
+    unset("adaptor.route.severity", r#"">=warn""#, "The severities that it is for: a name or a number, after >=, >, <= or < if need be; none; or a list of these. Not set: all."),
+    key("adaptor.route.attributes", "{}", "Attributes that a record must have, with globs of what each must be, such as { \"k8s.namespace.name\" = \"prod-*\" }."),
+    unset("adaptor.route.body", r#""^GET /healthz""#, "A regular expression that the body must match somewhere. Not set: any body."),
+    unset("adaptor.route.set_category", r#""{k8s.namespace.name}.{category}""#, "The category that the records get, with placeholders as in a source's category, and {category} for the one that they have."),
+    unset("adaptor.route.remove_attributes", r#"["user.*"]"#, "Globs of attributes that they lose."),
+    key("adaptor.route.add_attributes", "{}", "Attributes that they get, such as { team = \"web\" }, in place of those of the same name; at most 8KiB."),
+    key("adaptor.route.redact", "[]", "What is replaced in them, in order: such as [{ regex = '[0-9]{13,16}', with = \"***\", body = true, attributes = [\"http.*\"] }]."),
+    unset("adaptor.route.sample", "0.1", "The share of them that is kept, above 0 and at most 1: by trace where they have one, else at random."),
+    unset("adaptor.route.limit", r#"{ records_per_second = 1000, bytes_per_second = "1MiB", burst = "1s" }"#, "How many records, bytes or both a second of each category are kept; the rest is dropped. A quiet category saves up for burst, 1ms to 1h."),
+    key("adaptor.route.drop", "false", "Drop them. Every dropped record is counted by rule."),
+    key("adaptor.route.stop", "false", "No later rule is for them."),
     key("collector.listen", r#""127.0.0.1:14630""#, "The IP address and port for adaptors. Off loopback it needs token_file or insecure = true."),
     key("collector.insecure", "false", "Let anyone who reaches the port send records."),
     unset("collector.token_file", r#""/etc/logboom/token""#, "A file with the token that adaptors must send, at most 1KiB. Not set: no token is asked for."),

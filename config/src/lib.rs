@@ -19,9 +19,12 @@ mod document;
 mod duration;
 mod error;
 pub mod keys;
+mod pattern;
+mod route;
 mod secret;
 mod section;
 mod settings;
+mod severity;
 mod sink;
 mod source;
 mod spool;
@@ -34,12 +37,15 @@ pub use collector::Collector;
 pub use defaults::defaults_toml;
 pub use duration::HumanDuration;
 pub use error::{Error, Unparsable};
+pub use pattern::{Globs, Pattern};
+pub use route::{Limit, Redaction, Route, Share};
 pub use secret::Secret;
 pub use settings::{SETTINGS_BYTES_MAX, Settings};
+pub use severity::Severities;
 pub use sink::Sink;
 pub use source::{
     Body, ExecSource, FileSource, Format, ForwardSource, GelfSource, HeartbeatSource, HttpSource, JournaldSource,
-    Multiline, MultilineRule, OnLongLine, OtlpSource, Parsing, Pattern, ReadFrom, ScribeSource, Source, SourceKind,
+    Multiline, MultilineRule, OnLongLine, OtlpSource, Parsing, ReadFrom, ScribeSource, Source, SourceKind,
     SyslogSource, TcpSource, Time, TimeFormat, Tls, Transport, UdpSource, UnixSocketKind, UnixSource,
 };
 pub use spool::{Spool, WhenFull};

@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 use crate::document::{Origin, closest};
 use crate::error::{Error, Unparsable, quoted};
 use crate::keys::{self, Preset};
-use crate::{ByteSize, HumanDuration, Secret};
+use crate::{ByteSize, Globs, HumanDuration, Secret};
 
 /// One table of the document, or an absent one of which every key has its default.
 #[derive(Clone, Copy)]
@@ -224,6 +224,57 @@ impl<'a> Value<'a> {
                 let (low, high) = (HumanDuration(*range.start()), HumanDuration(*range.end()));
                 Err(self.wrong(format!("must be from {low} to {high}, not {duration}")))
             }
+        }
+    }
+
+    /// A whole number as it is written, in base ten.
+    pub(crate) fn whole(&self) -> Option<String> {
+        let integer = self.value.as_integer()?;
+        Some(u64::from_str_radix(integer.as_str(), integer.radix()).map_or(integer.to_string(), |n| n.to_string()))
+    }
+
+    /// A number, whole or not.
+    pub(crate) fn number(&self) -> Result<f64, Error> {
+        let (whole, fraction) = (self.value.as_integer(), self.value.as_float());
+        let text = whole.map(|number| number.as_str()).or_else(|| fraction.map(|number| number.as_str()));
+        text.and_then(|text| text.parse().ok()).ok_or_else(|| self.must_be("a number such as 0.1"))
+    }
+
+    pub(crate) fn is_list(&self) -> bool {
+        self.value.is_array()
+    }
+
+    /// One glob, or a list of which one has to match.
+    pub(crate) fn globs(&self) -> Result<Globs, Error> {
+        let wrong = |error| self.wrong(format!("is wrong: {error}"));
+        if !self.is_list() {
+            let text = self.value.as_str().ok_or_else(|| self.must_be("a glob in quotes or a list of them"))?;
+            return Globs::new([text]).map_err(wrong);
+        }
+        let mut texts = Vec::new();
+        for item in self.list()? {
+            let text = item.text()?;
+            Globs::new([&text]).map_err(|error| item.wrong(format!("is wrong: {error}")))?;
+            texts.push(text);
+        }
+        match texts.is_empty() {
+            true => Err(self.wrong("is an empty list, which matches nothing; remove it")),
+            false => Globs::new(texts).map_err(wrong),
+        }
+    }
+
+    /// The values of a table of which these are all the keys that it may have.
+    pub(crate) fn fields(&self, known: &[&str]) -> Result<BTreeMap<String, Value<'a>>, Error> {
+        if !self.value.is_table() {
+            return Err(self.must_be(format!("a table with {}", known.join(", "))));
+        }
+        let fields = self.entries()?;
+        match fields.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+            None => Ok(fields.into_iter().collect()),
+            Some((name, value)) => Err(value.wrong(match closest(name, known.iter().copied()) {
+                Some(meant) => format!("is not known; did you mean `{meant}`?"),
+                None => format!("is not known; the keys here are {}", known.join(", ")),
+            })),
         }
     }
 

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 pub use file::{FileSource, ReadFrom};
 pub use local::{ExecSource, HeartbeatSource, JournaldSource};
-pub use parsing::{Body, Multiline, MultilineRule, Parsing, Pattern, Time, TimeFormat};
+pub use parsing::{Body, Multiline, MultilineRule, Parsing, Time, TimeFormat};
 pub use protocols::{ForwardSource, GelfSource, HttpSource, OtlpSource, ScribeSource, SyslogSource, Transport};
 pub use tcp::{TcpSource, Tls};
 pub use udp::UdpSource;
@@ -266,6 +266,11 @@ impl Source {
 
 fn read_category(value: &Value<'_>, kind: &SourceKind) -> Result<Template, Error> {
     let category: Template = value.parsed("text in quotes")?;
+    if category.needs_category() {
+        return Err(
+            value.wrong("holds `{category}`, which only a rule's `set_category` can; use {source} or other text")
+        );
+    }
     match category.needs_file() && !matches!(kind, SourceKind::File(_)) {
         true => Err(value.wrong(format!(
             "names a file, which a source of type \"{}\" does not have; use {{source}} and {{host}} only",

@@ -22,6 +22,7 @@ pub fn category_is_valid(category: &str) -> bool {
 /// | `{file_name}` | the last component of the path |
 /// | `{source}` | the name of the source |
 /// | `{host}` | the host that the records come from |
+/// | `{category}` | the category that the record has so far, in a rule |
 /// | `{app_name}`, `{hostname}`, `{facility}` | the record's attribute `syslog.app_name`, `syslog.hostname`, `syslog.facility` |
 /// | `{tag}` | its attribute `fluent.tag` |
 /// | `{severity}` | its severity as it was written |
@@ -42,6 +43,7 @@ enum Part {
     FileName,
     Source,
     Host,
+    Category,
     Severity,
     /// The name of an attribute.
     Attribute(String),
@@ -61,6 +63,10 @@ pub trait RecordValues {
     fn attribute(&self, name: &str) -> Option<&str>;
     /// Its severity as it was written; empty for none.
     fn severity(&self) -> &str;
+    /// The category that it has so far; none where a category is first chosen.
+    fn category(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// No record at hand.
@@ -108,9 +114,31 @@ impl Template {
         Template { parts: placeholder(name).into_iter().collect() }
     }
 
-    /// Whether it has placeholders that only a record can fill.
+    /// The text, where there are no placeholders in it.
+    pub fn plain(&self) -> Option<&str> {
+        match &self.parts[..] {
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether it has the placeholder that only a record with a category can fill.
+    pub(crate) fn needs_category(&self) -> bool {
+        self.parts.contains(&Part::Category)
+    }
+
+    /// Whether it has placeholders that only a record can fill: one more than its category.
     pub fn needs_record(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Severity | Part::Attribute(_)))
+    }
+
+    /// Whether it can be filled in without a record, given the attributes for which `known` says so.
+    pub fn needs_only(&self, known: impl Fn(&str) -> bool) -> bool {
+        self.parts.iter().all(|part| match part {
+            Part::Severity => false,
+            Part::Attribute(name) => known(name),
+            _ => true,
+        })
     }
 
     /// Whether it has placeholders that only a file can fill.
@@ -138,6 +166,7 @@ impl Template {
                 Part::FileName => text.push_str(name().as_deref().unwrap_or(values.source)),
                 Part::Source => text.push_str(values.source),
                 Part::Host => text.push_str(values.host),
+                Part::Category => text.push_str(record.category().unwrap_or(values.source)),
                 Part::Severity if record.severity().is_empty() => text.push_str(values.source),
                 Part::Severity => text.push_str(record.severity()),
                 Part::Attribute(name) => {
@@ -219,6 +248,7 @@ fn placeholder(name: &str) -> Option<Part> {
         "file_name" => Some(Part::FileName),
         "source" => Some(Part::Source),
         "host" => Some(Part::Host),
+        "category" => Some(Part::Category),
         "severity" => Some(Part::Severity),
         name if name.contains('.') && !name.chars().any(char::is_whitespace) => Some(Part::Attribute(name.to_owned())),
         name => {
@@ -236,6 +266,7 @@ impl fmt::Display for Template {
             Part::FileName => f.write_str("{file_name}"),
             Part::Source => f.write_str("{source}"),
             Part::Host => f.write_str("{host}"),
+            Part::Category => f.write_str("{category}"),
             Part::Severity => f.write_str("{severity}"),
             Part::Attribute(name) => {
                 let short = SHORT.iter().find(|(_, attribute)| attribute == name);
@@ -288,7 +319,13 @@ mod tests {
 
     #[test]
     fn a_template_displays_as_it_was_written() {
-        for text in ["a", "{{a}}.{host}", "{file_stem}{file_name}{source}", "{app_name}.{severity}-{k8s.pod.name}"] {
+        for text in [
+            "a",
+            "{{a}}.{host}",
+            "{file_stem}{file_name}{source}",
+            "{app_name}.{severity}-{k8s.pod.name}",
+            "a.{category}",
+        ] {
             assert_eq!(text.parse::<Template>().unwrap().to_string(), text);
         }
     }

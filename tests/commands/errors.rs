@@ -75,8 +75,13 @@ fn a_missing_section_is_named() {
 
 #[test]
 fn a_port_in_use_is_named() {
-    let port = free_port();
-    let _taken = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    // Between the two another test may have bound it.
+    let (port, _taken) = (0..100)
+        .find_map(|_| {
+            let port = free_port();
+            TcpListener::bind(("127.0.0.1", port)).ok().map(|taken| (port, taken))
+        })
+        .unwrap();
     let address = format!("127.0.0.1:{port}");
     let collector = format!("[collector]\nlisten = \"{address}\"\n[sink]\nurl = \"store\"\n");
     assert_one_line(&collector, &COLLECTOR, FAILED, &[&address, "collector.listen"]);

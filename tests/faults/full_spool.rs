@@ -78,7 +78,6 @@ fn of_a_full_spool_that_drops_the_newest_exactly_the_refused_are_missing() {
 }
 
 #[test]
-#[ignore = "what is in memory when the spool fills up is answered only when there is room again"]
 fn a_full_spool_that_drops_the_newest_answers_everybody_without_a_collector() {
     let mut pipeline = Pipeline::new(plan(DROP_NEWEST));
     pipeline.start_adaptors();

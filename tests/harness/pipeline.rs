@@ -49,6 +49,8 @@ pub struct AdaptorNode {
     pub logs: PathBuf,
     pub socket: PathBuf,
     pub tcp: u16,
+    /// Port and Unix socket of the source that a test has added.
+    pub extra: (u16, PathBuf),
 }
 
 impl AdaptorNode {
@@ -95,6 +97,12 @@ pub struct Pipeline {
 impl Pipeline {
     /// Lays out folders and settings. Nothing is started yet.
     pub fn new(plan: Plan) -> Self {
+        Self::with_source(plan, "")
+    }
+
+    /// The same with one more source on every adaptor, given by the lines of its settings with `{port}` for its port and
+    /// `{socket}` for the path of its Unix socket.
+    pub fn with_source(plan: Plan, source: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         let collectors: Vec<CollectorNode> = (0..plan.collectors)
@@ -110,7 +118,8 @@ impl Pipeline {
             })
             .collect();
         let ports: Vec<u16> = collectors.iter().map(|collector| collector.port).collect();
-        let adaptors = (0..plan.adaptors).map(|index| adaptor(root, &plan, &ports, &format!("adaptor-{index}")));
+        let adaptors =
+            (0..plan.adaptors).map(|index| adaptor(root, &plan, &ports, &format!("adaptor-{index}"), source));
         let adaptors = adaptors.collect();
         let table = Table::at(&root.join("store"));
         Self { adaptors, collectors, ledger: Ledger::default(), pace: Arc::default(), table, folder }
@@ -132,6 +141,18 @@ impl Pipeline {
     pub fn start_adaptors(&mut self) {
         self.adaptors.iter_mut().for_each(|adaptor| adaptor.node.start());
         self.adaptors.iter().for_each(AdaptorNode::wait_ready);
+    }
+
+    /// `text` with port and socket of the source that the test has added to the first adaptor.
+    pub fn address_of(&self, text: &str) -> String {
+        filled(text, &self.adaptors[0].extra)
+    }
+
+    /// The bodies in the table, byte for byte.
+    pub fn rows(&mut self) -> Vec<Vec<u8>> {
+        let files = self.table.files();
+        let rows = files.into_values().flat_map(|rows| rows.unwrap_or_else(|error| panic!("{error}")).to_vec());
+        rows.map(|row| row.original.unwrap_or_else(|| row.body.into_bytes())).collect()
     }
 
     /// The folder of everything.
@@ -200,7 +221,7 @@ impl Pipeline {
     /// One more adaptor with the settings of `plan`, its spool a copy of that of adaptor `of`. Not started.
     pub fn add_clone(&mut self, plan: &Plan, of: usize) -> usize {
         let ports: Vec<u16> = self.collectors.iter().map(|collector| collector.port).collect();
-        let clone = adaptor(self.folder.path(), plan, &ports, &format!("clone-{}", self.adaptors.len()));
+        let clone = adaptor(self.folder.path(), plan, &ports, &format!("clone-{}", self.adaptors.len()), "");
         copy_folder(&self.adaptors[of].spool, &clone.spool);
         self.adaptors.push(clone);
         self.adaptors.len() - 1
@@ -213,10 +234,14 @@ impl Drop for Pipeline {
     }
 }
 
-fn adaptor(root: &Path, plan: &Plan, collectors: &[u16], name: &str) -> AdaptorNode {
+fn adaptor(root: &Path, plan: &Plan, collectors: &[u16], name: &str, source: &str) -> AdaptorNode {
     let folder = root.join(name);
     let (spool, logs, socket) = (folder.join("spool"), folder.join("logs"), folder.join("in.sock"));
-    let tcp = free_port();
+    let (tcp, extra) = (free_port(), (free_port(), folder.join("extra.sock")));
+    let source = match source.is_empty() {
+        true => String::new(),
+        false => format!("[[adaptor.source]]\n{}\n", filled(source, &extra)),
+    };
     fs::create_dir_all(&logs).unwrap();
     let addresses: Vec<String> = collectors.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
     let settings = format!(
@@ -240,7 +265,7 @@ format = "json"
 type = "file"
 include = [{include}]
 poll_interval = "50ms"
-"#,
+{source}"#,
         addresses = addresses.join(", "),
         adaptor = plan.adaptor,
         spool = quoted(&spool),
@@ -248,7 +273,11 @@ poll_interval = "50ms"
         socket = quoted(&socket),
         include = quoted(&logs.join("*.log*")),
     );
-    AdaptorNode { node: node(root, "adaptor", name, &settings), spool, logs, socket, tcp }
+    AdaptorNode { node: node(root, "adaptor", name, &settings), spool, logs, socket, tcp, extra }
+}
+
+fn filled(text: &str, (port, socket): &(u16, PathBuf)) -> String {
+    text.replace("{port}", &port.to_string()).replace("{socket}", socket.to_str().unwrap())
 }
 
 fn node(root: &Path, role: &str, name: &str, settings: &str) -> Node {

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use logboom_sink::Store;
@@ -16,6 +17,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 #[derive(Clone, Debug)]
 pub struct Row {
     pub body: String,
+    /// The body where it is not UTF-8.
+    pub original: Option<Vec<u8>>,
     pub stream: Arc<str>,
     pub seq: i64,
 }
@@ -68,19 +71,25 @@ fn read_file(folder: &Path, file: &SnapshotFile) -> Result<Vec<Row>, String> {
         return Err(format!("it has {size} bytes, the log says {}", file.size));
     }
     let builder = ParquetRecordBatchReaderBuilder::try_new(open).map_err(|error| error.to_string())?;
-    let columns = ProjectionMask::columns(builder.parquet_schema(), ["body", "stream", "seq"]);
+    let columns = ProjectionMask::columns(builder.parquet_schema(), ["body", "body_bytes", "stream", "seq"]);
     let reader = builder.with_projection(columns).build().map_err(|error| error.to_string())?;
     let mut rows = Vec::new();
     for batch in reader {
         let batch = batch.map_err(|error| error.to_string())?;
         let (bodies, streams) = (batch["body"].as_string::<i32>(), batch["stream"].as_string::<i32>());
+        let originals = batch["body_bytes"].as_binary::<i32>();
         let seqs = batch["seq"].as_primitive::<Int64Type>();
         let mut stream: Arc<str> = "".into();
         for row in 0..batch.num_rows() {
             if *stream != *streams.value(row) {
                 stream = streams.value(row).into();
             }
-            rows.push(Row { body: bodies.value(row).to_owned(), stream: stream.clone(), seq: seqs.value(row) });
+            rows.push(Row {
+                body: bodies.value(row).to_owned(),
+                original: originals.is_valid(row).then(|| originals.value(row).to_owned()),
+                stream: stream.clone(),
+                seq: seqs.value(row),
+            });
         }
     }
     match &file.stats {

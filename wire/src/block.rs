@@ -257,6 +257,12 @@ impl Block {
         &self.bytes
     }
 
+    /// The same records at another place of the stream, for a block that nobody has seen yet.
+    pub fn renumbered(&self, number: u64, first_record: u64) -> Self {
+        let header = Header { number, first_record, ..(*self.header).clone() };
+        assemble(header, &self.payload).expect("it has the length of this one's")
+    }
+
     /// Decodes run `index`. The batch has the columns of [`crate::column`] and as many rows as the header says.
     ///
     /// # Errors
@@ -355,24 +361,29 @@ impl Encoder {
             runs: headers,
             positions,
         };
-        let mut bytes = vec![0; PREFIX_BYTES];
-        write_header(&mut bytes, &header)?;
-        let header_bytes = bytes.len() - PREFIX_BYTES;
-        if header_bytes > HEADER_BYTES_MAX {
-            return Err(BlockError::Range("header length"));
-        }
-        let mut prefix = &mut bytes[..PREFIX_BYTES - 4];
-        prefix.put_slice(&MAGIC);
-        prefix.put_slice(&[VERSION, 0, 0, 0]);
-        prefix.put_u32_le(header_bytes as u32);
-        prefix.put_u32_le(payload.len() as u32);
-        prefix.put_u32_le(crc32c::crc32c(payload));
-        let crc = header_crc(&bytes);
-        bytes[PREFIX_BYTES - 4..PREFIX_BYTES].copy_from_slice(&crc.to_le_bytes());
-        bytes.extend_from_slice(payload);
-        let bytes = Bytes::from(bytes);
-        Ok(Block { payload: bytes.slice(PREFIX_BYTES + header_bytes..), header: Arc::new(header), bytes })
+        assemble(header, payload)
     }
+}
+
+/// The block with this header and payload.
+fn assemble(header: Header, payload: &[u8]) -> Result<Block, BlockError> {
+    let mut bytes = vec![0; PREFIX_BYTES];
+    write_header(&mut bytes, &header)?;
+    let header_bytes = bytes.len() - PREFIX_BYTES;
+    if header_bytes > HEADER_BYTES_MAX {
+        return Err(BlockError::Range("header length"));
+    }
+    let mut prefix = &mut bytes[..PREFIX_BYTES - 4];
+    prefix.put_slice(&MAGIC);
+    prefix.put_slice(&[VERSION, 0, 0, 0]);
+    prefix.put_u32_le(header_bytes as u32);
+    prefix.put_u32_le(payload.len() as u32);
+    prefix.put_u32_le(crc32c::crc32c(payload));
+    let crc = header_crc(&bytes);
+    bytes[PREFIX_BYTES - 4..PREFIX_BYTES].copy_from_slice(&crc.to_le_bytes());
+    bytes.extend_from_slice(payload);
+    let bytes = Bytes::from(bytes);
+    Ok(Block { payload: bytes.slice(PREFIX_BYTES + header_bytes..), header: Arc::new(header), bytes })
 }
 
 /// The Arrow stream of one batch, in place of what `out` held.

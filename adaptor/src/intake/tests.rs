@@ -21,20 +21,20 @@ fn what_comes_during_a_sync_lands_in_one_next_block() {
     let intake = Intake::new(1 << 20, 16 << 20);
     runtime().block_on(async {
         let first = intake.append(chunk(1)).await.unwrap();
-        let taken = intake.take(Duration::ZERO).unwrap();
+        let mut taken = intake.take(Duration::ZERO, None).unwrap();
         // The sync is running.
         let mut receipts = vec![first];
         for _ in 0..10 {
             receipts.push(intake.append(chunk(1)).await.unwrap());
         }
-        intake.synced(taken.bytes, taken.last_append);
+        intake.synced(taken.tickets());
         let last = receipts.pop().unwrap();
         receipts.remove(0).durable().await.unwrap();
         assert!(tokio::time::timeout(MOMENT, last.durable()).await.is_err(), "the next sync is not yet");
-        let next = intake.take(Duration::from_secs(100)).expect("somebody waits, so there is no lingering");
+        let mut next = intake.take(Duration::from_secs(100), None).expect("somebody waits, so there is no lingering");
         assert_eq!(next.blocks.len(), 1);
         assert_eq!(next.blocks[0].records(), 10);
-        intake.synced(next.bytes, next.last_append);
+        intake.synced(next.tickets());
         for receipt in receipts {
             receipt.durable().await.unwrap();
         }
@@ -47,14 +47,13 @@ fn a_block_lingers_for_more_unless_it_is_full() {
     runtime().block_on(async {
         let start = Instant::now();
         let _receipt = intake.append(chunk(1)).await.unwrap();
-        assert_eq!(intake.take(MOMENT).unwrap().blocks.len(), 1);
+        assert_eq!(intake.take(MOMENT, None).unwrap().blocks.len(), 1);
         assert!(start.elapsed() >= MOMENT);
         for _ in 0..3 {
             let _receipt = intake.append(chunk(1000)).await.unwrap();
         }
-        let full = intake.take(Duration::from_secs(100)).unwrap();
+        let full = intake.take(Duration::from_secs(100), None).unwrap();
         assert_eq!(full.blocks.len(), 3);
-        assert!(full.blocks.is_sorted_by_key(Pending::last_append));
     });
 }
 
@@ -69,14 +68,14 @@ fn a_producer_waits_at_the_bound_and_goes_on_after_the_sync() {
         });
         tokio::time::sleep(MOMENT).await;
         assert!(!waiting.is_finished());
-        let taken = intake.take(Duration::ZERO).unwrap();
+        let mut taken = intake.take(Duration::ZERO, None).unwrap();
         tokio::time::sleep(MOMENT).await;
         assert!(!waiting.is_finished(), "what is being written is still in memory");
-        intake.synced(taken.bytes, taken.last_append);
+        intake.synced(taken.tickets());
         waiting.await.unwrap().unwrap();
         // Larger than everything: it comes alone.
-        let taken = intake.take(Duration::ZERO).unwrap();
-        intake.synced(taken.bytes, taken.last_append);
+        let mut taken = intake.take(Duration::ZERO, None).unwrap();
+        intake.synced(taken.tickets());
         let _alone = intake.append(chunk(5000)).await.unwrap();
     });
 }
@@ -94,8 +93,8 @@ fn a_closed_intake_hands_out_the_rest_and_takes_no_more() {
         intake.close();
         assert_eq!(waiting.await.unwrap(), Err(Refused::Closed));
         assert_eq!(intake.append(chunk(1)).await.err(), Some(Refused::Closed));
-        assert_eq!(intake.take(Duration::from_secs(100)).unwrap().blocks.len(), 1);
-        assert!(intake.take(Duration::from_secs(100)).is_none());
+        assert_eq!(intake.take(Duration::from_secs(100), None).unwrap().blocks.len(), 1);
+        assert!(intake.take(Duration::from_secs(100), None).is_none());
     });
 }
 
@@ -104,8 +103,8 @@ fn nobody_waits_for_a_writer_that_has_ended() {
     let intake = Intake::new(100, 1000);
     runtime().block_on(async {
         let synced = intake.append(chunk(1)).await.unwrap();
-        let taken = intake.take(Duration::ZERO).unwrap();
-        intake.synced(taken.bytes, taken.last_append);
+        let mut taken = intake.take(Duration::ZERO, None).unwrap();
+        intake.synced(taken.tickets());
         let lost = intake.append(chunk(1)).await.unwrap();
         let late = intake.append(chunk(1)).await.unwrap();
         let waiting = tokio::spawn(lost.durable());
@@ -121,11 +120,55 @@ fn nobody_waits_for_a_writer_that_has_ended() {
 fn a_refusing_intake_still_takes_from_sources_that_can_wait() {
     let intake = Intake::new(100, 1000);
     runtime().block_on(async {
-        intake.set_refusing(true);
+        intake.refuse_all(true);
         assert_eq!(intake.append(chunk(1)).await.err(), Some(Refused::Full));
         let _receipt = intake.append_or_wait(chunk(1)).await.unwrap();
-        intake.set_refusing(false);
+        intake.refuse_all(false);
         let _receipt = intake.append(chunk(1)).await.unwrap();
+    });
+}
+
+#[test]
+fn what_may_be_refused_is_refused_after_it_was_taken_and_what_may_not_stays() {
+    let intake = Intake::new(100, 10_000);
+    runtime().block_on(async {
+        let mut receipts = Vec::new();
+        for _ in 0..5 {
+            receipts.push(intake.append_asked(chunk(60)).await.unwrap());
+        }
+        let kept = intake.append(chunk(60)).await.unwrap();
+        let waits = intake.append_or_wait(chunk(60)).await.unwrap();
+        let mut joined = receipts.pop().unwrap();
+        joined.join(receipts.pop().unwrap());
+        assert_eq!(intake.refuse_pending(), 5);
+        assert_eq!(joined.outcome(), Some(Err(Refused::Full)));
+        assert_eq!(joined.durable().await, Err(Refused::Full));
+        assert_eq!(receipts.remove(0).durable().await, Err(Refused::Full));
+        assert_eq!(kept.outcome(), None);
+        let mut taken = intake.take(Duration::ZERO, None).unwrap();
+        assert_eq!(taken.blocks.iter().map(Pending::records).sum::<u64>(), 2);
+        intake.synced(taken.tickets());
+        kept.durable().await.unwrap();
+        waits.durable().await.unwrap();
+        intake.set_refusing(Refusing::Asked);
+        assert_eq!(intake.append_asked(chunk(1)).await.err(), Some(Refused::Full));
+        let _taken = intake.append(chunk(1)).await.unwrap();
+    });
+}
+
+#[test]
+fn a_producer_that_can_be_told_does_not_wait_for_memory_when_the_spool_is_full() {
+    let intake = Intake::new(100, 1000);
+    runtime().block_on(async {
+        let _fills = intake.append_or_wait(chunk(900)).await.unwrap();
+        let waiting = tokio::spawn({
+            let intake = intake.clone();
+            async move { intake.append_asked(chunk(900)).await.map(|_| ()) }
+        });
+        tokio::time::sleep(MOMENT).await;
+        assert!(!waiting.is_finished());
+        intake.set_refusing(Refusing::Asked);
+        assert_eq!(waiting.await.unwrap(), Err(Refused::Full));
     });
 }
 
@@ -143,7 +186,7 @@ fn equal_keys_share_a_run_and_the_newest_position_counts() {
             let _receipt = intake.append(chunk).await.unwrap();
         }
     });
-    let taken = intake.take(Duration::ZERO).unwrap();
+    let mut taken = intake.take(Duration::ZERO, None).unwrap();
     let runs: Vec<_> = taken.blocks[0].runs.iter().map(|(key, rows)| (&key.category[..], rows.len())).collect();
     assert_eq!(runs, [("a", 3), ("b", 3)]);
     assert_eq!(taken.blocks[0].positions, BTreeMap::from([("p".into(), "2".into())]));
@@ -158,9 +201,10 @@ fn many_producers_at_the_bound_all_get_through() {
         move || {
             let mut records = 0;
             // Without receipts nobody is urgent; a lost wake-up would linger for ever.
-            while let Some(taken) = intake.take(Duration::from_millis(1)) {
+            while let Some(mut taken) = intake.take(Duration::from_millis(1), None) {
+                let tickets = taken.tickets();
                 records += taken.blocks.iter().map(Pending::records).sum::<u64>();
-                intake.synced(taken.bytes, taken.last_append);
+                intake.synced(tickets);
             }
             records
         }

@@ -2,41 +2,33 @@
 //!
 //! A plain line of a source with a fixed category costs one copy here; what a record needs beyond that it pays itself.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
-use logboom_config::{
-    CATEGORY_BYTES_MAX, OnLongLine, RecordValues, Source, Template, TemplateValues, category_is_valid,
-};
+use logboom_config::{OnLongLine, Source, Template, category_is_valid};
 use logboom_wire::{Record, RunKey};
 
-use super::Context;
+use super::{Context, kubernetes};
 use crate::counters::Counters;
 use crate::intake::Chunk;
+use crate::route::{Place, Router, View, push_with_category};
 
-/// Categories that a funnel remembers the keys of, and that a chunk may have. A producer that makes up more makes the
-/// funnel start afresh, and has the rest of the chunk put under the source's own category.
-const KEYS_MAX: usize = 1000;
-/// Likewise of the bytes of these keys, attributes included.
-const CHUNK_KEY_BYTES_MAX: usize = 1 << 20;
 /// Most bytes of attributes that records have in common.
 const COMMON_BYTES_MAX: usize = 16 << 10;
 /// Most attributes of a record.
 const ATTRIBUTES_MAX: usize = 256;
 /// Most bytes of the attributes of a record.
 const ATTRIBUTE_BYTES_MAX: usize = 1 << 20;
-/// Attribute with the category that a record wanted and cannot have.
-const CATEGORY: &str = "logboom.category";
 
-/// Puts the records of one file, connection or socket into chunks. A clone shares the source's key and nothing else.
+/// Puts the records of one file, connection or socket into chunks. A clone shares what its source says and nothing else.
 #[derive(Debug)]
 pub(crate) struct Funnel {
     shared: Arc<Shared>,
-    /// Of records that name no category.
-    key: Arc<RunKey>,
-    /// Keys of other categories, by category.
-    keys: HashMap<String, Arc<RunKey>>,
+    /// Takes each record past the rules.
+    router: Router,
+    /// Key of plain lines, once it is known that the rules leave them as they are.
+    lines: Option<Arc<RunKey>>,
     counters: Arc<Counters>,
     /// Spare memory for a category that is rendered.
     rendered: String,
@@ -44,9 +36,7 @@ pub(crate) struct Funnel {
 
 #[derive(Debug)]
 struct Shared {
-    source: String,
-    host: Arc<str>,
-    file: Option<PathBuf>,
+    place: Arc<Place>,
     /// Where the category depends on the record.
     template: Option<Template>,
     /// Attributes of every record.
@@ -59,8 +49,8 @@ impl Clone for Funnel {
     fn clone(&self) -> Self {
         Self {
             shared: self.shared.clone(),
-            key: self.key.clone(),
-            keys: HashMap::new(),
+            router: self.router.another(self.router.common().to_vec()),
+            lines: None,
             counters: self.counters.clone(),
             rendered: String::new(),
         }
@@ -70,6 +60,16 @@ impl Clone for Funnel {
 impl Funnel {
     /// A funnel for `source`; for a file source, for its file at `file_path`.
     pub(crate) fn new(source: &Source, context: &Context, file_path: Option<&Path>) -> Self {
+        Self::with_paths(source, context, file_path, file_path)
+    }
+
+    /// A funnel for the file of `source` that was found at `path` and lies at `at`, free of symbolic links. What the paths
+    /// say about a container become attributes, and the category if it needs no more: nothing in a record changes that.
+    pub(crate) fn of_file(source: &Source, context: &Context, path: &Path, at: &Path) -> Self {
+        Self::with_paths(source, context, Some(path), Some(at))
+    }
+
+    fn with_paths(source: &Source, context: &Context, file_path: Option<&Path>, at: Option<&Path>) -> Self {
         let mut attributes: BTreeMap<&str, String> = BTreeMap::new();
         for (key, value) in context.labels.iter().chain(&source.attributes) {
             attributes.insert(key, value.clone());
@@ -77,22 +77,34 @@ impl Funnel {
         if let Some(path) = file_path {
             attributes.insert("log.file.path", path.to_string_lossy().into_owned());
         }
+        // The path at which it was found says more than the one where it lies.
+        let of_paths = at.into_iter().chain(file_path).flat_map(kubernetes::attributes);
+        let of_paths: Vec<(String, String)> = of_paths.map(|(key, value)| (key.to_owned(), value)).collect();
+        attributes.extend(of_paths.iter().map(|(key, value)| (key.as_str(), value.clone())));
         let attributes: Vec<_> = attributes.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        let shared = Shared {
+        let place = Arc::new(Place {
             source: source.name.clone(),
             host: context.host.clone(),
             file: file_path.map(Path::to_owned),
-            template: source.category.needs_record().then(|| source.category.clone()),
-            attributes,
-            body_max: source.max_line,
-            on_long: source.on_long_line,
-        };
-        let category = usable_category(&source.category.render(&shared.values()), &source.name).into_owned();
-        let key = RunKey { category, source: source.name.clone(), attributes: shared.attributes.clone() };
+        });
+        let fixed = source.category.needs_only(|name| of_paths.iter().any(|(key, _)| key == name));
+        let mut category = String::new();
+        source.category.render_into(&place.values(), &View::new(&Record::default(), &of_paths), &mut category);
+        let category = place.usable_category(&category).into_owned();
+        if source.category.needs_only(|_| false) && !source.category.needs_file() {
+            context.routes.reserve(&category);
+        }
+        let (routes, counters, common) = (context.routes.clone(), context.counters.clone(), attributes.clone());
         Self {
-            shared: Arc::new(shared),
-            key: Arc::new(key),
-            keys: HashMap::new(),
+            router: Router::new(routes, counters, place.clone(), &category, common, source.max_line),
+            lines: None,
+            shared: Arc::new(Shared {
+                place,
+                template: (!fixed).then(|| source.category.clone()),
+                attributes,
+                body_max: source.max_line,
+                on_long: source.on_long_line,
+            }),
             counters: context.counters.clone(),
             rendered: String::new(),
         }
@@ -101,7 +113,19 @@ impl Funnel {
     /// Category of records that name none, where it does not depend on the record.
     #[cfg(test)]
     pub(crate) fn category(&self) -> &str {
-        &self.key.category
+        self.router.category()
+    }
+
+    /// Whether plain lines go past the rules.
+    #[cfg(test)]
+    pub(crate) fn is_fast(&self) -> bool {
+        self.lines.is_some()
+    }
+
+    /// How many lanes are remembered.
+    #[cfg(test)]
+    pub(crate) fn lanes(&self) -> usize {
+        self.router.lanes()
     }
 
     /// Gives the records that follow these attributes in common, besides the source's own, which yield to them. Far
@@ -119,21 +143,27 @@ impl Funnel {
             }
         }
         self.counters.attributes_dropped.add(left_out);
-        let same = attributes.len() == self.key.attributes.len()
-            && attributes.iter().zip(&self.key.attributes).all(|((k, v), (key, value))| k == key && v == value);
+        let common = self.router.common();
+        let same = attributes.len() == common.len()
+            && attributes.iter().zip(common).all(|((k, v), (key, value))| k == key && v == value);
         if !same {
             let attributes = attributes.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-            self.key = Arc::new(RunKey { attributes, ..(*self.key).clone() });
-            self.keys.clear();
+            self.router.set_common(attributes);
+            self.lines = None;
         }
     }
 
     /// Adds the record of a plain line, observed at `observed` (ns since 1970).
     pub(crate) fn line(&mut self, observed: i64, line: &[u8], chunk: &mut Chunk) {
-        if self.shared.template.is_some() || line.len() > self.shared.body_max {
-            return self.record(None, &Record { observed, body: line, ..Record::default() }, chunk);
+        if let Some(key) = &self.lines
+            && line.len() <= self.shared.body_max
+        {
+            return chunk.rows(key).push_line(observed, line);
         }
-        chunk.rows(&self.key).push_line(observed, line);
+        self.record(None, &Record { observed, body: line, ..Record::default() }, chunk);
+        if self.shared.template.is_none() {
+            self.lines = self.router.plain_lines().cloned();
+        }
     }
 
     /// Adds a record, under `category` if it names one. A name that cannot be a category becomes an attribute. A body
@@ -169,55 +199,20 @@ impl Funnel {
             }
         };
         match (category, &self.shared.template) {
-            (None, None) => chunk.rows(&self.key).push(record),
-            (Some(name), _) if category_is_valid(name) => self.named(name, record, chunk),
-            (Some(name), _) => self.demoted(name, record, chunk),
+            (None, None) => self.router.nameless(record, chunk),
+            (Some(name), _) if category_is_valid(name) => self.router.named(name, record, chunk),
+            (Some(name), _) => {
+                push_with_category(record, name, ATTRIBUTES_MAX, |record| self.router.nameless(record, chunk));
+            }
             (None, Some(template)) => {
                 let mut name = std::mem::take(&mut self.rendered);
                 name.clear();
-                let values = Values { record, common: &self.key.attributes };
-                template.render_into(&self.shared.values(), &values, &mut name);
-                if !category_is_valid(&name) {
-                    name = usable_category(&name, &self.shared.source).into_owned();
-                }
-                self.named(&name, record, chunk);
+                let place = &self.shared.place;
+                template.render_into(&place.values(), &View::new(record, self.router.common()), &mut name);
+                self.router.named(&place.usable_category(&name), record, chunk);
                 self.rendered = name;
             }
         }
-    }
-
-    fn named(&mut self, category: &str, record: &Record<'_>, chunk: &mut Chunk) {
-        if category == self.key.category {
-            return chunk.rows(&self.key).push(record);
-        }
-        // A chunk becomes part of one block, whose header is bounded.
-        if chunk.keys() >= KEYS_MAX || chunk.key_bytes() >= CHUNK_KEY_BYTES_MAX {
-            return self.demoted(category, record, chunk);
-        }
-        if !self.keys.contains_key(category) {
-            if self.keys.len() >= KEYS_MAX {
-                self.keys.clear();
-            }
-            let key = RunKey { category: category.to_owned(), ..(*self.key).clone() };
-            self.keys.insert(category.to_owned(), Arc::new(key));
-        }
-        chunk.rows(&self.keys[category]).push(record);
-    }
-
-    /// Under the source's own category, with the one that it wanted as an attribute.
-    fn demoted(&mut self, category: &str, record: &Record<'_>, chunk: &mut Chunk) {
-        let wanted = &category[..category.floor_char_boundary(CATEGORY_BYTES_MAX)];
-        let mut attributes = Vec::with_capacity(record.attributes.len() + 1);
-        attributes.extend(record.attributes.iter().filter(|(key, _)| *key != CATEGORY));
-        attributes.truncate(ATTRIBUTES_MAX - 1);
-        attributes.push((CATEGORY, wanted));
-        chunk.rows(&self.key).push(&Record { attributes: &attributes, ..*record });
-    }
-}
-
-impl Shared {
-    fn values(&self) -> TemplateValues<'_> {
-        TemplateValues { file_path: self.file.as_deref(), source: &self.source, host: &self.host }
     }
 }
 
@@ -229,33 +224,6 @@ fn attributes_that_fit(attributes: &[(&str, &str)]) -> usize {
         bytes <= ATTRIBUTE_BYTES_MAX
     });
     within.count()
-}
-
-/// What a template can ask of a record.
-struct Values<'r, 'a> {
-    record: &'r Record<'a>,
-    common: &'r [(String, String)],
-}
-
-impl RecordValues for Values<'_, '_> {
-    fn attribute(&self, name: &str) -> Option<&str> {
-        let own = self.record.attributes.iter().rev().find(|(key, _)| *key == name).map(|(_, value)| *value);
-        own.or_else(|| self.common.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str()))
-    }
-
-    fn severity(&self) -> &str {
-        self.record.severity_text
-    }
-}
-
-/// `rendered` as a category: what it holds, such as a file's name, can be anything.
-fn usable_category<'a>(rendered: &'a str, otherwise: &'a str) -> std::borrow::Cow<'a, str> {
-    if category_is_valid(rendered) {
-        return rendered.into();
-    }
-    let clean: String = rendered.chars().map(|c| if c.is_control() { '_' } else { c }).collect();
-    let text = if clean.is_empty() { otherwise } else { &clean };
-    text[..text.floor_char_boundary(CATEGORY_BYTES_MAX)].to_owned().into()
 }
 
 #[cfg(test)]
@@ -306,6 +274,29 @@ mod tests {
         let common = |body| Seen::new("shop", body).with("service.name", "shop");
         let seen = taken(&context.intake, chunk);
         assert_eq!(seen, [common("1").with("k", "own"), common("2").with("k", "common")]);
+    }
+
+    #[test]
+    fn a_category_that_needs_only_a_containers_path_does_not_depend_on_the_record() {
+        let context = context();
+        let path = Path::new("/var/log/pods/shop_cart_1/main/0.log");
+        let mut funnel = Funnel::of_file(
+            &source("{k8s.namespace.name}.{k8s.container.name}"),
+            &context,
+            Path::new("/a/b.log"),
+            path,
+        );
+        assert!(funnel.shared.template.is_none());
+        let mut chunk = Chunk::default();
+        let record = Record { body: b"x", attributes: &[("k8s.namespace.name", "kube-system")], ..Record::default() };
+        funnel.record(None, &record, &mut chunk);
+        funnel.line(0, b"y", &mut chunk);
+        assert_eq!(chunk.keys(), 1);
+        let seen = taken(&context.intake, chunk);
+        assert!(seen.iter().all(|seen| seen.category == "shop.main"), "{seen:?}");
+        assert_eq!((&*seen[1].attributes["k8s.pod.name"], &*seen[1].attributes["log.file.path"]), ("cart", "/a/b.log"));
+        let funnel = Funnel::of_file(&source("{k8s.namespace.name}.{severity}"), &context, path, path);
+        assert!(funnel.shared.template.is_some());
     }
 
     #[test]
@@ -363,8 +354,11 @@ mod tests {
                 funnel.record(Some(&format!("{round}.{n}")), &record, &mut chunk);
             }
             assert_eq!(chunk.records(), 2000);
-            assert!(chunk.keys() <= KEYS_MAX + 1);
-            assert!(funnel.keys.len() <= KEYS_MAX);
+            assert!(chunk.keys() <= 1000 + 1);
+            let seen = taken(&context.intake, chunk);
+            let (overflow, own): (Vec<_>, Vec<_>) = seen.iter().partition(|seen| seen.category == "_overflow");
+            assert_eq!((own.len(), overflow.len()), (1000, 1000));
+            assert!(overflow.iter().any(|seen| seen.attributes["logboom.category"] == format!("{round}.1999")));
         }
     }
 }

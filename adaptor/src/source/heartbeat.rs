@@ -94,12 +94,12 @@ mod tests {
     #[tokio::test]
     async fn heartbeats_that_find_no_room_are_counted_and_leave_a_gap_in_the_numbers() {
         let rig = Rig::new();
-        rig.context.intake.set_refusing(true);
+        rig.context.intake.refuse_all(true);
         let running = rig.open(source(20)).await;
         while rig.context.counters.records_refused_full.get() < 3 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        rig.context.intake.set_refusing(false);
+        rig.context.intake.refuse_all(false);
         let seen = rig.records(1).await;
         assert!(seen[0].attributes["heartbeat.sequence"].parse::<u64>().unwrap() > 3);
         rig.stop(running).await;

@@ -44,6 +44,16 @@ impl Batch {
         &mut self.open
     }
 
+    /// Bytes that the records take in memory.
+    pub(crate) fn raw_bytes(&self) -> usize {
+        self.ended.iter().chain([&self.open]).map(Chunk::raw_bytes).sum()
+    }
+
+    /// Whether it has grown past one chunk: what can be handed over in parts had better be now.
+    pub(crate) fn is_full(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
     /// Count of records.
     pub(crate) fn records(&self) -> usize {
         self.ended.iter().chain([&self.open]).map(Chunk::records).sum()
@@ -96,8 +106,9 @@ impl Inlet {
     /// Hands over a whole batch and waits until it is on disk: then its producer may be told so.
     ///
     /// # Errors
-    /// [`Refused::Full`]: nothing was taken. [`Refused::Closed`]: the outcome is unknown, so the producer must be told
-    /// neither yes nor no, but to come again.
+    /// [`Refused::Full`]: the producer is to be told to come again later; nothing was taken, or, of a batch of several
+    /// MiB, in rare cases a part. [`Refused::Closed`]: the outcome is unknown, so the producer must be told neither yes
+    /// nor no, but to come again.
     pub(crate) async fn store(&self, batch: Batch) -> Result<(), Refused> {
         match self.append_all(batch).await? {
             Some(receipt) => receipt.durable().await,
@@ -110,19 +121,28 @@ impl Inlet {
     /// # Errors
     /// As [`Inlet::store`].
     pub(crate) async fn append_all(&self, batch: Batch) -> Result<Option<Receipt>, Refused> {
+        self.append_chunks(batch, None).await
+    }
+
+    /// Hands over more of what `receipt` was given for; the new receipt covers both.
+    ///
+    /// # Errors
+    /// As [`Inlet::store`]; with [`Refused::Full`] what was handed over before is taken all the same.
+    pub(crate) async fn append_more(&self, batch: Batch, receipt: Receipt) -> Result<Option<Receipt>, Refused> {
+        self.append_chunks(batch, Some(receipt)).await
+    }
+
+    async fn append_chunks(&self, batch: Batch, mut receipt: Option<Receipt>) -> Result<Option<Receipt>, Refused> {
         let chunks = batch.ended.into_iter().chain([batch.open]).filter(|chunk| !chunk.is_empty());
-        let mut receipt = None;
         for chunk in chunks {
             let (records, bytes) = (chunk.records() as u64, chunk.body_bytes() as u64);
-            // The first one decides, for a message that was taken in part could not be answered.
-            let taken = match receipt {
-                None => self.context.intake.append(chunk).await,
-                Some(_) => self.context.intake.append_or_wait(chunk).await,
-            };
-            match taken {
+            match self.context.intake.append_asked(chunk).await {
                 Ok(taken) => {
                     self.count_taken(records, bytes);
-                    receipt = Some(taken);
+                    match &mut receipt {
+                        Some(receipt) => receipt.join(taken),
+                        None => receipt = Some(taken),
+                    }
                 }
                 Err(refused) => {
                     if refused == Refused::Full {
@@ -146,7 +166,7 @@ impl Inlet {
         if self.full.now() {
             warn!(
                 source = self.name(),
-                "the spool is full: records are refused, as `when_full = \"drop_newest\"` says"
+                "the spool is full: records are refused until a collector has taken some of it"
             );
         }
     }

@@ -6,6 +6,7 @@
 
 mod command;
 mod decompress;
+mod exchange;
 mod exec;
 mod file;
 mod forward;
@@ -15,9 +16,13 @@ mod heartbeat;
 mod http;
 mod inlet;
 mod journald;
+mod json;
+mod kubernetes;
 mod line;
+mod malformed;
 pub(crate) mod net;
 mod otlp;
+mod protobuf;
 mod scribe;
 mod socket;
 mod stdin;
@@ -35,9 +40,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::counters::Counters;
 use crate::intake::Intake;
+use crate::route::Routes;
 
-use funnel::Funnel;
-use inlet::{Batch, Inlet};
+pub(crate) use funnel::Funnel;
+pub(crate) use inlet::{Batch, Inlet};
+use malformed::Malformed;
 
 /// What every source of an adaptor shares. Cheap to clone.
 #[derive(Clone)]
@@ -54,6 +61,8 @@ pub struct Context {
     pub resumed: bool,
     /// What is counted.
     pub counters: Arc<Counters>,
+    /// The rules that every record passes.
+    pub routes: Arc<Routes>,
 }
 
 /// Why a source cannot be opened. One line, with the source's name and the fix.

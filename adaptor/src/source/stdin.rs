@@ -8,7 +8,8 @@ use std::io::{self, Read};
 use futures::FutureExt;
 use logboom_config::Source;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -57,13 +58,17 @@ fn read(source: &str, mut input: impl Read, reads: &mpsc::Sender<Vec<u8>>) {
 async fn run(source: Source, context: Context, mut reads: mpsc::Receiver<Vec<u8>>, stop: CancellationToken) {
     let mut input = Input {
         parser: Parser::new(&source, &context, None),
-        splitter: LineSplitter::new(source.max_line, source.on_long_line, context.counters.clone()),
+        splitter: Parser::splitter(&source, &context.counters),
         context,
         chunk: Chunk::default(),
-        bytes: 0,
     };
-    while let Some(Some(read)) = stop.run_until_cancelled(reads.recv()).await {
-        if input.take(&read).await.is_err() {
+    while let Some(read) = stop.run_until_cancelled(input.next(&mut reads)).await {
+        let taken = match read {
+            Ok(Some(read)) => input.take(&read).await,
+            Ok(None) => break,
+            Err(_elapsed) => input.flush_due().await,
+        };
+        if taken.is_err() {
             return;
         }
     }
@@ -80,16 +85,26 @@ struct Input {
     parser: Parser,
     splitter: LineSplitter,
     chunk: Chunk,
-    /// Of the lines in `chunk`.
-    bytes: u64,
 }
 
 impl Input {
+    /// The next read; an error once a record that may go on has waited for long enough.
+    async fn next(&self, reads: &mut mpsc::Receiver<Vec<u8>>) -> Result<Option<Vec<u8>>, Elapsed> {
+        match self.parser.wait(observed_now()) {
+            Some(wait) => timeout(wait, reads.recv()).await,
+            None => Ok(reads.recv().await),
+        }
+    }
+
+    async fn flush_due(&mut self) -> Result<(), Refused> {
+        self.parser.flush_due(observed_now(), &mut self.chunk);
+        self.hand_over().await
+    }
+
     async fn take(&mut self, read: &[u8]) -> Result<(), Refused> {
         let now = observed_now();
         self.splitter.push(read, &mut |line| {
             self.parser.parse(now, line, &mut self.chunk);
-            self.bytes += line.len() as u64;
         });
         self.hand_over().await
     }
@@ -97,19 +112,19 @@ impl Input {
     async fn finish(mut self) {
         self.splitter.finish(&mut |line| {
             self.parser.parse(observed_now(), line, &mut self.chunk);
-            self.bytes += line.len() as u64;
         });
+        self.parser.finish(&mut self.chunk);
         let _ = self.hand_over().await;
     }
 
     /// Fails when the adaptor takes no more. A full spool makes it wait, whatever the policy: so does the producer then,
     /// at the other end of the pipe.
     async fn hand_over(&mut self) -> Result<(), Refused> {
-        let (chunk, bytes) = (std::mem::take(&mut self.chunk), std::mem::take(&mut self.bytes));
+        let chunk = std::mem::take(&mut self.chunk);
         if chunk.is_empty() {
             return Ok(());
         }
-        let records = chunk.records() as u64;
+        let (records, bytes) = (chunk.records() as u64, chunk.body_bytes() as u64);
         // Nobody can be told when the records are durable, so nobody waits for that.
         let _receipt = self.context.intake.append_or_wait(chunk).await?;
         self.context.counters.records_in.add(records);
@@ -129,7 +144,7 @@ mod tests {
     use crate::source::testing::{context, records};
 
     fn bodies(context: &Context) -> Vec<String> {
-        let taken = context.intake.take(Duration::ZERO).unwrap();
+        let taken = context.intake.take(Duration::ZERO, None).unwrap();
         taken.blocks.into_iter().flat_map(records).map(|seen| seen.body).collect()
     }
 

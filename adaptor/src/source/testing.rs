@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use futures::FutureExt;
-use logboom_config::Source;
+use logboom_config::{Settings, Source};
 use logboom_wire::block::{BlockPlace, Encoder};
 use logboom_wire::{StreamId, column};
 use rand::rngs::StdRng;
@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::intake::{Chunk, Intake, Pending};
+use crate::route::Routes;
 use crate::source::Context;
 
 /// Long enough for anything that does happen.
@@ -53,15 +54,22 @@ pub(crate) fn context() -> Context {
         positions: Arc::default(),
         resumed: false,
         counters: Arc::default(),
+        routes: Arc::default(),
     }
+}
+
+/// The rules of these settings.
+pub(crate) fn routes(toml: &str) -> Arc<Routes> {
+    let settings = Settings::parse("rules", toml).unwrap_or_else(|error| panic!("{error}\n{toml}"));
+    Arc::new(Routes::new(&settings.adaptor.unwrap()))
 }
 
 /// The records of `chunk` after a way through an intake that is empty.
 pub(crate) fn taken(intake: &Intake, chunk: Chunk) -> Vec<Seen> {
     let appended = intake.append(chunk).now_or_never().expect("there is room");
     assert!(appended.is_ok());
-    let taken = intake.take(Duration::ZERO).unwrap();
-    intake.synced(taken.bytes, taken.last_append);
+    let mut taken = intake.take(Duration::ZERO, None).unwrap();
+    intake.synced(taken.tickets());
     taken.blocks.into_iter().flat_map(records).collect()
 }
 
@@ -113,13 +121,14 @@ impl Rig {
         let (intake, gate, synced) = (rig.context.intake.clone(), rig.may_sync.clone(), rig.synced.clone());
         let positions = rig.positions.clone();
         std::thread::spawn(move || {
-            while let Some(taken) = intake.take(Duration::from_millis(1)) {
+            while let Some(mut taken) = intake.take(Duration::from_millis(1), None) {
                 drop(gate.1.wait_while(gate.0.lock().unwrap(), |open| !*open).unwrap());
                 for block in &taken.blocks {
                     positions.lock().unwrap().extend(block.positions.clone());
                 }
+                let tickets = taken.tickets();
                 synced.lock().unwrap().extend(taken.blocks.into_iter().flat_map(records));
-                intake.synced(taken.bytes, taken.last_append);
+                intake.synced(tickets);
             }
         });
         rig

@@ -10,6 +10,9 @@
 //! A failed write or sync is final for its segment: it is cut back to what was synced and left, and the same blocks go
 //! under the same numbers to a new one. A failed sync is never tried again on the same file: the kernel may have
 //! dropped the dirty pages and would answer that all is well.
+//!
+//! When the spool is full, blocks of the lane that may be refused are given up here, before anything of them was
+//! written: at once if `when_full = "drop_newest"`, else after [`REFUSE_AFTER`]. Those behind them take their numbers.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -28,9 +31,11 @@ use tracing::{error, warn};
 use super::positions::Positions;
 use super::segment::{self, SegmentHeader};
 use super::{RESERVE_BYTES, Segment, Spool, SpoolError, Stream, durable};
-use crate::intake::{Intake, Pending};
+use crate::intake::{Intake, Lane, Pending, Refusing, Settled, Ticket};
 
 const RETRY: Duration = Duration::from_millis(200);
+/// So long a full spool makes those wait who can be refused; then they are, and may come again.
+const REFUSE_AFTER: Duration = Duration::from_secs(1);
 
 /// The writer of one stream. Blocking: it has a thread of its own.
 pub struct Writer {
@@ -43,6 +48,8 @@ pub struct Writer {
     current: Option<Current>,
     attempt: u32,
     warned: Option<Instant>,
+    /// While producers are refused: how much room a refused block needed.
+    refusing: Option<u64>,
     /// When set, the writer does not wait for room any longer.
     give_up: CancellationToken,
 }
@@ -54,14 +61,22 @@ struct Current {
     synced: u64,
 }
 
+impl Encoded {
+    fn may_be_refused(&self) -> bool {
+        self.ticket.lane() == Lane::Refusable && !self.tried
+    }
+}
+
 /// Told to give up while waiting for room: what is not written was never acknowledged.
 struct GaveUp;
 
-/// A block, and what of the intake is on disk once it is.
+/// A block, and what is to be settled once it is on disk.
 struct Encoded {
     block: Block,
     raw_bytes: usize,
-    last_append: u64,
+    ticket: Arc<Ticket>,
+    /// A write of it was tried, so that parts of it may lie in a segment that was left: its number is taken.
+    tried: bool,
 }
 
 /// Also when the writer panics, nobody may go on waiting for what will never come.
@@ -104,6 +119,7 @@ impl Writer {
             current: None,
             attempt: 0,
             warned: None,
+            refusing: None,
             give_up,
         }
     }
@@ -118,14 +134,20 @@ impl Writer {
     /// written either, for its positions would be beyond what is missing.
     pub fn run(mut self, intake: &Intake) -> u64 {
         let _end = EndOnDrop(intake);
+        intake.set_drops_newest(self.spool.settings.when_full == WhenFull::DropNewest);
         let mut abandoned = 0;
-        while let Some(taken) = intake.take(self.spool.settings.linger) {
-            let blocks = self.encode(taken.blocks);
-            let mut rest = &blocks[..];
-            if let Err(GaveUp) = self.persist(&mut rest, intake) {
-                abandoned = rest.iter().map(|encoded| encoded.block.header().records()).sum();
+        while let Some(taken) = intake.take(self.spool.settings.linger, self.refusing.map(|_| RETRY)) {
+            if let Some(need) = self.refusing
+                && taken.blocks.is_empty()
+                && self.room_for(need).is_some()
+            {
+                self.refuse_nobody(intake);
+            }
+            let mut blocks = self.encode(taken.blocks);
+            if let Err(GaveUp) = self.persist(&mut blocks, intake) {
+                abandoned = blocks.iter().map(|encoded| encoded.block.header().records()).sum();
                 intake.close();
-                while let Some(taken) = intake.take(Duration::ZERO) {
+                while let Some(taken) = intake.take(Duration::ZERO, None) {
                     abandoned += taken.blocks.iter().map(Pending::records).sum::<u64>();
                 }
                 break;
@@ -138,7 +160,7 @@ impl Writer {
     fn encode(&mut self, pending: Vec<Pending>) -> Vec<Encoded> {
         let mut blocks = Vec::with_capacity(pending.len());
         for pending in pending {
-            let (raw_bytes, last_append) = (pending.raw_bytes(), pending.last_append());
+            let raw_bytes = pending.raw_bytes();
             let positions = pending.positions.into_iter().map(|(key, value)| Position { key, value }).collect();
             let place = BlockPlace {
                 stream: self.header.stream,
@@ -152,28 +174,26 @@ impl Writer {
             let block = block.unwrap_or_else(|error| panic!("a block that cannot be encoded: {error}"));
             self.number += 1;
             self.record += block.header().records();
-            blocks.push(Encoded { block, raw_bytes, last_append });
+            blocks.push(Encoded { block, raw_bytes, ticket: pending.ticket, tried: false });
         }
         blocks
     }
 
-    /// Syncs, publishes and acknowledges the blocks of `rest`, however long that takes; what is done is taken off it.
-    fn persist(&mut self, rest: &mut &[Encoded], intake: &Intake) -> Result<(), GaveUp> {
-        while !rest.is_empty() {
-            let bytes = self.wait_for_room(rest[0].block.bytes().len() as u64, intake)?;
-            match self.append(rest, bytes) {
+    /// Syncs, publishes and acknowledges `blocks`, however long that takes; what is done is taken off them.
+    fn persist(&mut self, blocks: &mut Vec<Encoded>, intake: &Intake) -> Result<(), GaveUp> {
+        while let Some(room) = self.wait_for_room(blocks, intake)? {
+            match self.append(blocks, room) {
                 Ok(count) => {
-                    let (done, left) = rest.split_at(count);
-                    *rest = left;
                     self.spool.signal_change();
-                    let raw_bytes = done.iter().map(|encoded| encoded.raw_bytes).sum();
-                    intake.synced(raw_bytes, done[count - 1].last_append);
+                    for done in blocks.drain(..count) {
+                        intake.settle(&done.ticket, done.raw_bytes, Settled::Durable);
+                    }
                 }
                 Err(error) => {
                     error!(%error, "cannot write to the spool; nothing is acknowledged until it works again");
                     self.abandon_segment();
                     if matches!(&error, SpoolError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull) {
-                        self.make_room(intake);
+                        self.make_room();
                     }
                     if self.give_up.is_cancelled() {
                         return Err(GaveUp);
@@ -185,20 +205,20 @@ impl Writer {
         Ok(())
     }
 
-    /// Waits until the spool has room for `need` bytes, as `when_full` says; returns how many it has.
-    fn wait_for_room(&mut self, need: u64, intake: &Intake) -> Result<u64, GaveUp> {
-        // A new segment may have to be opened for it.
-        let limit = self.spool.settings.max_size.saturating_sub(RESERVE_BYTES + segment::HEADER_BYTES as u64);
+    /// Waits until the spool has room for the first of `blocks`, as `when_full` says; returns how many bytes it has.
+    /// `None` when no block is left, since those that may be were refused.
+    fn wait_for_room(&mut self, blocks: &mut Vec<Encoded>, intake: &Intake) -> Result<Option<u64>, GaveUp> {
+        let since = Instant::now();
         loop {
-            let used = self.spool.bytes();
-            // A block larger than the whole spool is let through alone rather than never.
-            if used + need <= limit || used <= segment::HEADER_BYTES as u64 {
-                intake.set_refusing(false);
-                return Ok(limit.saturating_sub(used).max(need));
+            let Some(first) = blocks.first() else { return Ok(None) };
+            let need = first.block.bytes().len() as u64;
+            if let Some(room) = self.room_for(need) {
+                self.refuse_nobody(intake);
+                return Ok(Some(room));
             }
             // What is being written can be trimmed only once it is closed.
             self.roll();
-            if self.make_room(intake) {
+            if self.make_room() {
                 continue;
             }
             if self.give_up.is_cancelled() {
@@ -206,32 +226,82 @@ impl Writer {
             }
             if self.warned.is_none_or(|at| at.elapsed() > Duration::from_secs(60)) {
                 self.warned = Some(Instant::now());
+                let (used, limit) = (self.spool.bytes(), self.spool.settings.max_size);
                 warn!(used, limit, "the spool is full; waiting for the collector");
+            }
+            let drops = self.spool.settings.when_full == WhenFull::DropNewest;
+            if drops || self.refusing.is_some() || since.elapsed() >= REFUSE_AFTER {
+                self.refuse(blocks, need, if drops { Refusing::All } else { Refusing::Asked }, intake);
+                if blocks.is_empty() {
+                    return Ok(None);
+                }
             }
             self.spool.wait_freed(RETRY);
         }
     }
 
+    /// How many bytes the spool has room for, if these are at least `need`.
+    fn room_for(&self, need: u64) -> Option<u64> {
+        // A new segment may have to be opened for it.
+        let limit = self.spool.settings.max_size.saturating_sub(RESERVE_BYTES + segment::HEADER_BYTES as u64);
+        let used = self.spool.bytes();
+        // A block larger than the whole spool is let through alone rather than never.
+        let fits = used + need <= limit || used <= segment::HEADER_BYTES as u64;
+        fits.then(|| limit.saturating_sub(used).max(need))
+    }
+
+    /// Refuses what may be refused, here and in the intake, until there is room for `need` bytes.
+    fn refuse(&mut self, blocks: &mut Vec<Encoded>, need: u64, refusing: Refusing, intake: &Intake) {
+        // First the door is closed, so that nothing slips in behind those that are sent away.
+        intake.set_refusing(refusing);
+        self.refusing = Some(self.refusing.map_or(need, |known| known.min(need)));
+        let mut refused = intake.refuse_pending();
+        if !blocks.iter().any(Encoded::may_be_refused) {
+            self.spool.counters.records_refused_full.add(refused);
+            return;
+        }
+        (self.number, self.record) = (blocks[0].block.header().number, blocks[0].block.header().first_record);
+        for mut encoded in std::mem::take(blocks) {
+            if encoded.may_be_refused() {
+                refused += encoded.block.header().records();
+                intake.settle(&encoded.ticket, encoded.raw_bytes, Settled::Refused);
+                continue;
+            }
+            if encoded.block.header().number != self.number {
+                encoded.block = encoded.block.renumbered(self.number, self.record);
+            }
+            self.number += 1;
+            self.record += encoded.block.header().records();
+            blocks.push(encoded);
+        }
+        self.spool.counters.records_refused_full.add(refused);
+    }
+
+    fn refuse_nobody(&mut self, intake: &Intake) {
+        if self.refusing.take().is_some() {
+            intake.set_refusing(Refusing::Nobody);
+        }
+    }
+
     /// Does what `when_full` says; whether that has freed anything.
-    fn make_room(&mut self, intake: &Intake) -> bool {
-        match self.spool.settings.when_full {
-            WhenFull::DropOldest => match self.spool.drop_oldest() {
-                Ok(Some(records)) => {
-                    warn!(records, "the spool is full; dropped its oldest segment, as when_full says");
-                    return true;
-                }
-                Ok(None) => {}
-                Err(error) => error!(%error, "the spool is full and its oldest segment cannot be dropped"),
-            },
-            WhenFull::DropNewest => intake.set_refusing(true),
-            WhenFull::Block => {}
+    fn make_room(&self) -> bool {
+        if self.spool.settings.when_full != WhenFull::DropOldest {
+            return false;
+        }
+        match self.spool.drop_oldest() {
+            Ok(Some(records)) => {
+                warn!(records, "the spool is full; dropped its oldest segment, as when_full says");
+                return true;
+            }
+            Ok(None) => {}
+            Err(error) => error!(%error, "the spool is full and its oldest segment cannot be dropped"),
         }
         false
     }
 
     /// Appends the first of `blocks`, as many as fit `room` and the segment but at least one, and syncs them. Returns
     /// how many.
-    fn append(&mut self, blocks: &[Encoded], room: u64) -> Result<usize, SpoolError> {
+    fn append(&mut self, blocks: &mut [Encoded], room: u64) -> Result<usize, SpoolError> {
         if self.current.as_ref().is_some_and(|current| current.synced >= self.spool.settings.segment_size) {
             self.roll();
         }
@@ -249,13 +319,14 @@ impl Writer {
         let start = current.synced;
         let mut end = start;
         let mut count = 0;
-        for Encoded { block, .. } in blocks {
+        for Encoded { block, tried, .. } in blocks.iter_mut() {
             let bytes = block.bytes();
             let written = end - start;
             let fits = written + bytes.len() as u64 <= room && start + written < self.spool.settings.segment_size;
             if count > 0 && !fits {
                 break;
             }
+            *tried = true;
             crash::point("spool.write.before");
             current.file.write_all_at(bytes, end).map_err(SpoolError::io(&current.path, "write"))?;
             crash::point("spool.write.after");

@@ -5,24 +5,22 @@ use std::time::Duration;
 use jiff::civil::DateTime;
 use jiff::fmt::strtime::{self, BrokenDownTime};
 use jiff::tz::{Offset, TimeZone};
-use regex::bytes::{Regex, RegexBuilder};
 
 use super::Format;
-use crate::error::{Error, Unparsable, quoted};
+use crate::error::{Error, quoted};
+use crate::pattern::Pattern;
 use crate::section::{Section, Value};
 
 /// The longest pattern, in bytes.
 const PATTERN_BYTES_MAX: usize = 4096;
-/// What a regular expression may take in memory once compiled; twice as much once more while it runs.
-const REGEX_BYTES_MAX: usize = 1 << 20;
 /// The most patterns of a timestamp.
 const TIME_FORMATS_MAX: usize = 16;
 
 /// How a source's lines become records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parsing {
-    /// What the body of a record is.
-    pub body: Body,
+    /// What the body of a record is; none is the format's own (see [`Format::body`]).
+    pub body: Option<Body>,
     /// Where its time comes from.
     pub time: Time,
     /// Which lines belong together.
@@ -94,48 +92,6 @@ pub enum MultilineRule {
     },
 }
 
-/// A regular expression for bytes that need not be UTF-8; matches in linear time. Two are equal if their texts are.
-#[derive(Clone, Debug)]
-pub struct Pattern(Regex);
-
-impl Pattern {
-    /// Whether it matches anywhere in `bytes`.
-    pub fn matches(&self, bytes: &[u8]) -> bool {
-        self.0.is_match(bytes)
-    }
-}
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Pattern) -> bool {
-        self.0.as_str() == other.0.as_str()
-    }
-}
-
-impl Eq for Pattern {}
-
-impl std::str::FromStr for Pattern {
-    type Err = Unparsable;
-
-    fn from_str(text: &str) -> Result<Pattern, Unparsable> {
-        let refuse = |why: String| Unparsable(format!("`{}` is not a regular expression: {why}", quoted(text)));
-        if text.is_empty() || text.len() > PATTERN_BYTES_MAX {
-            return Err(refuse(format!("it must have 1 to {PATTERN_BYTES_MAX} bytes")));
-        }
-        let built = RegexBuilder::new(text).size_limit(REGEX_BYTES_MAX).dfa_size_limit(REGEX_BYTES_MAX).build();
-        built.map(Pattern).map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => {
-                refuse("it would take too much memory; make its repetitions smaller".into())
-            }
-            // The last line says what is wrong; those before show where.
-            error => {
-                let text = error.to_string();
-                let reason = text.lines().last().unwrap_or_default();
-                refuse(format!("{}; see https://docs.rs/regex", reason.trim_start_matches("error: ")))
-            }
-        })
-    }
-}
-
 impl Parsing {
     pub(super) fn read(section: &Section<'_>, format: Format) -> Result<Parsing, Error> {
         Ok(Parsing {
@@ -146,17 +102,21 @@ impl Parsing {
     }
 }
 
-fn read_body(section: &Section<'_>, format: Format) -> Result<Body, Error> {
-    let (own, other_is_possible) = match format {
-        Format::Lines | Format::Clf => (Body::Line, false),
-        Format::Logfmt | Format::Syslog => (Body::Line, true),
-        Format::Json => (Body::Message, true),
-        Format::Cri | Format::DockerJson => (Body::Message, false),
-    };
-    let Some(value) = section.given("body") else { return Ok(own) };
+impl Format {
+    /// What the body of a record is unless the settings say otherwise.
+    pub fn body(self) -> Body {
+        match self {
+            Format::Lines | Format::Clf | Format::Logfmt | Format::Syslog => Body::Line,
+            Format::Json | Format::Cri | Format::DockerJson => Body::Message,
+        }
+    }
+}
+
+fn read_body(section: &Section<'_>, format: Format) -> Result<Option<Body>, Error> {
+    let Some(value) = section.given("body") else { return Ok(None) };
     let body = value.choice(&[("line", Body::Line), ("message", Body::Message)])?;
-    match body == own || other_is_possible {
-        true => Ok(body),
+    match body == format.body() || matches!(format, Format::Json | Format::Logfmt | Format::Syslog) {
+        true => Ok(Some(body)),
         false => Err(value
             .wrong(format!("has no meaning with `format = \"{}\"`, whose body is fixed; remove it", format.name()))),
     }

@@ -31,6 +31,7 @@ fn what_is_commented_out_in_the_file_of_defaults_can_be_set() {
         "timestamp_key",
         "timestamp_format",
         "multiline = ",
+        "body = ",
     ];
     let uncommented: String = defaults_toml()
         .lines()
@@ -40,7 +41,7 @@ fn what_is_commented_out_in_the_file_of_defaults_can_be_set() {
         .flat_map(|line| [line, "\n"])
         .collect();
     let (before, after) =
-        (uncommented.find("\n[[adaptor.source]]\n").unwrap(), uncommented.find("\n[collector]").unwrap());
+        (uncommented.find("\n[[adaptor.source]]\n").unwrap(), uncommented.find("\n[[adaptor.route]]").unwrap());
     let rest = format!("{}{}", &uncommented[..before], &uncommented[after..]);
     assert_eq!(parse(&rest).adaptor.unwrap().host.as_deref(), Some("web-1"));
     let listen = "127.0.0.1:1514".parse().unwrap();

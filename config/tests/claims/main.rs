@@ -3,6 +3,7 @@
 //! * `values`: what a good file becomes
 //! * `errors`: what a bad file is answered, word for word
 //! * `defaults`: the file of all defaults and the defaults are the same
+//! * `routes`: rules, good and bad
 //! * `secrets`: where secrets come from and where they do not go
 //! * `parsing`: how lines become records, and what cannot be
 //! * `mangled`: no text makes it panic, or answer with more than one line
@@ -11,6 +12,7 @@ mod defaults;
 mod errors;
 mod mangled;
 mod parsing;
+mod routes;
 mod secrets;
 mod values;
 

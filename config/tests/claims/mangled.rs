@@ -1,5 +1,6 @@
 use logboom_config::{ByteSize, HumanDuration, SETTINGS_BYTES_MAX, Settings, Template, defaults_toml};
 
+use crate::routes::RULE;
 use crate::{FULL, parse, refuse};
 
 /// A small generator of repeatable numbers (splitmix64): the same seed, the same run.
@@ -76,7 +77,7 @@ fn mangle(text: &str, numbers: &mut Numbers) -> String {
 #[test]
 fn no_mangled_file_makes_it_panic_or_answer_with_more_than_one_line() {
     let mut numbers = Numbers(14630);
-    let texts = [FULL.to_owned(), defaults_toml()];
+    let texts = [FULL.to_owned(), defaults_toml(), RULE.to_owned()];
     let (mut good, mut bad) = (0, 0);
     for round in 0..4000 {
         let text = mangle(&texts[round % 2], &mut numbers);

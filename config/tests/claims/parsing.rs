@@ -22,10 +22,10 @@ fn every_format_has_its_name_and_its_body() {
         ("docker-json", Format::DockerJson, Body::Message),
     ] {
         let source = source(&format!("format = \"{name}\""));
-        assert_eq!((source.format, source.parsing.body, source.format.name()), (format, body, name));
+        assert_eq!((source.format, source.format.body(), source.format.name()), (format, body, name));
     }
-    assert_eq!(source("format = \"json\"\nbody = \"line\"").parsing.body, Body::Line);
-    assert_eq!(source("format = \"logfmt\"\nbody = \"message\"").parsing.body, Body::Message);
+    assert_eq!(source("format = \"json\"\nbody = \"line\"").parsing.body.unwrap(), Body::Line);
+    assert_eq!(source("format = \"logfmt\"\nbody = \"message\"").parsing.body.unwrap(), Body::Message);
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn what_cannot_be_read_so_is_refused_with_its_line_and_the_fix() {
         ),
         (
             "multiline = { start = \"(a\" }",
-            "multiline.start` is wrong: `(a` is not a regular expression: unclosed group;",
+            "multiline.start` is wrong: `(a` is not a regular expression: unclosed group",
         ),
         (
             "multiline = { start = '\\w{1000}{1000}' }",

@@ -8,6 +8,8 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
+use crate::source::line::Lanes;
+
 /// Most bytes of a file's beginning that its fingerprint covers.
 pub const HEAD_BYTES_MAX: usize = 256;
 
@@ -77,8 +79,12 @@ pub struct Standing {
     /// Where it lies, if that is elsewhere: it was renamed, or `path` leads over a symbolic link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
-    /// Bytes that are done with: every record that ends before is in the spool, none that ends after.
+    /// Bytes that are done with: every record that ends before is in the spool. None that ends after is, but for what
+    /// `lanes` says.
     pub offset: u64,
+    /// How far each of the container's streams is done with, if they differ; `offset` is the least of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lanes: Option<Lanes>,
     /// To tell it from another file that got its inode.
     pub fingerprint: Fingerprint,
     /// See [`born`].
@@ -113,22 +119,27 @@ impl Standing {
         self.at.as_deref().unwrap_or(&self.path)
     }
 
+    /// The most bytes of which anything is in the spool.
+    pub fn reach(&self) -> u64 {
+        self.lanes.iter().flat_map(|lanes| lanes.done).fold(self.offset, u64::max)
+    }
+
     /// Judges `file`, which has the same inode.
     pub fn judge(&self, file: &File, meta: &Metadata) -> io::Result<Verdict> {
-        let born = born(meta);
+        let (born, reach) = (born(meta), self.reach());
         if born_apart(self.born, born) {
             return Ok(Verdict::Other);
         }
-        if meta.size() < self.offset {
+        if meta.size() < reach {
             return Ok(Verdict::Truncated);
         }
         let same_birth = self.born.is_some() && self.born == born;
-        if self.offset == 0 && !same_birth {
+        if reach == 0 && !same_birth {
             // Nothing speaks for it, and either way it is read from its beginning.
             return Ok(Verdict::Other);
         }
-        let head = read_head(file, head_len(self.offset))?;
-        if head.len() == head_len(self.offset) && Fingerprint::of(&head, self.offset) == self.fingerprint {
+        let head = read_head(file, head_len(reach))?;
+        if head.len() == head_len(reach) && Fingerprint::of(&head, reach) == self.fingerprint {
             return Ok(Verdict::Continues(head));
         }
         match same_birth {
@@ -165,6 +176,7 @@ mod tests {
             path: "/var/log/app.log".into(),
             at: None,
             offset,
+            lanes: None,
             fingerprint: Fingerprint::of(head, offset),
             born: None,
             rotated: false,
@@ -210,6 +222,18 @@ mod tests {
         assert_eq!(judge(&standing(0, b""), "anything"), Verdict::Other);
         let long = "x".repeat(1000);
         assert_eq!(judge(&standing(900, &long.as_bytes()[..256]), &long), Verdict::Continues(vec![b'x'; 256]));
+    }
+
+    #[test]
+    fn a_stream_that_is_ahead_of_the_offset_counts() {
+        let lanes = Some(Lanes { done: [0, 8, 4], ..Lanes::default() });
+        let ahead = Standing { lanes, fingerprint: Fingerprint::of(b"one\ntwo\n", 8), ..standing(0, b"") };
+        assert_eq!(judge(&ahead, "one\ntwo\nthree\n"), Verdict::Continues(b"one\ntwo\n".to_vec()));
+        assert_eq!(judge(&ahead, "one\n"), Verdict::Truncated);
+        assert_eq!(judge(&ahead, "uno\ndue\ntre\n"), Verdict::Other);
+        let text = serde_json::to_string(&ahead).unwrap();
+        assert!(text.contains(r#""lanes":{"done":[0,8,4]}"#), "{text}");
+        assert_eq!(serde_json::from_str::<Standing>(&text).unwrap(), ahead);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use super::follow::{Check, Followed, Look, Place, Start, forgotten};
 use super::identity::{FileId, HEAD_BYTES_MAX, Standing, Verdict, born, born_apart, read_head};
 use super::{GRACE_LOOKS, Outlet, Stopped};
 use crate::intake::Chunk;
+use crate::source::line::is_container;
 use crate::source::{Context, observed_now};
 
 /// Bytes of one read, and so about of one chunk.
@@ -35,6 +36,8 @@ const LOOK_TIME_PART: u32 = 50;
 const LOOK_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Most positions of one chunk.
 const POSITIONS_PER_CHUNK: usize = 256;
+/// Looks that a file must have been left alone for before the next one goes on with what it holds back.
+const HANDOVER_LOOKS: u32 = 2;
 /// Looks between two searches for a file that is neither there nor certainly gone.
 const LOOKS_PER_SEARCH: u64 = 64;
 
@@ -221,6 +224,10 @@ impl Roster {
         if self.looks <= u64::from(GRACE_LOOKS) || self.looks.is_multiple_of(LOOKS_PER_SEARCH) {
             self.search_left(&mut folders);
         }
+        self.flush_due();
+        if is_container(&self.source) {
+            self.link();
+        }
         let finished: Vec<_> = self.files.iter().filter(|(_, file)| seems_finished(file)).map(|(&id, _)| id).collect();
         for id in finished {
             self.finish(id, &mut folders);
@@ -382,7 +389,9 @@ impl Roster {
         let found = match here {
             Some(meta) => {
                 // It stayed, but a link that led to it may not.
-                file.rotated |= fs::metadata(&file.place.path).is_ok_and(|other| FileId::of(&other) != id);
+                if !file.rotated && fs::metadata(&file.place.path).is_ok_and(|other| FileId::of(&other) != id) {
+                    file.set_rotated();
+                }
                 Some(meta)
             }
             None => folders.find(&file.place.at, id.ino).filter(|(_, meta)| is_it(file, meta)).map(|(at, meta)| {
@@ -408,11 +417,11 @@ impl Roster {
     fn finish(&mut self, id: FileId, folders: &mut Folders) {
         let Some(file) = self.files.get_mut(&id) else { return };
         if file.missing == 0 {
-            if file.has_partial() {
-                let chunk = file.finish_line(observed_now());
-                self.outbox.push(chunk);
+            let (has_partial, matched) = (file.has_partial(), file.matched);
+            if has_partial && !self.hand_over(id) {
+                self.emit(id, |file| file.finish_line(observed_now()));
             }
-            if !file.matched {
+            if !matched {
                 // It stays known, so that it is read on should it grow, and forgotten when it is deleted.
                 self.close(id);
             }
@@ -433,10 +442,108 @@ impl Roster {
 
     /// The file does not exist any more.
     fn end(&mut self, id: FileId) {
+        self.hand_over(id);
+        self.emit(id, |file| file.end(observed_now()));
+        self.drop_file(id);
+    }
+
+    /// Collects what is to be handed over of a file, with the positions of the files that it goes on with.
+    fn emit(&mut self, id: FileId, effect: impl FnOnce(&mut Followed) -> Chunk) {
         if let Some(file) = self.files.get_mut(&id) {
-            let chunk = file.end(observed_now());
+            let mut chunk = effect(file);
+            self.release(id, &mut chunk);
             self.outbox.push(chunk);
-            self.drop_file(id);
+        }
+    }
+
+    /// Hands over the records of several lines that have waited for long enough.
+    fn flush_due(&mut self) {
+        let now = observed_now();
+        let mut due = Vec::new();
+        for (&id, file) in &mut self.files {
+            if let Some(chunk) = file.flush_due(now) {
+                due.push((id, chunk));
+            }
+        }
+        due.into_iter().for_each(|(id, chunk)| self.emit(id, |_| chunk));
+    }
+
+    // Containers: a line may begin in one file and end in the next.
+
+    /// Finds out which files go on with others: those discovered at the same path, one renamed after the other. The later
+    /// one is read once the earlier is read to its end, for only then is known what it goes on with.
+    fn link(&mut self) {
+        let mut by_path: HashMap<&Path, Vec<&Followed>> = HashMap::new();
+        for file in self.files.values() {
+            by_path.entry(&file.place.path).or_default().push(file);
+        }
+        let mut pairs = Vec::new();
+        for mut files in by_path.into_values().filter(|files| files.len() > 1) {
+            files.sort_by_key(|file| (file.matched && !file.rotated && file.missing == 0, file.born, file.id));
+            for pair in files.windows(2) {
+                let (older, newer) = (pair[0], pair[1]);
+                if !older.handed_over && !newer.started && newer.predecessor.is_none() {
+                    pairs.push((older.id, newer.id));
+                }
+            }
+        }
+        for (older, newer) in pairs {
+            if let Some(file) = self.files.get_mut(&newer) {
+                file.predecessor = Some(older);
+            }
+        }
+        let waiting: Vec<_> = self.files.values().filter_map(|file| file.predecessor).collect();
+        for older in waiting {
+            self.hand_over_if_done(older);
+        }
+    }
+
+    /// Whether the file goes on with another that is not read to its end yet.
+    fn waits(&self, id: FileId) -> bool {
+        let predecessor = self.files.get(&id).and_then(|file| file.predecessor);
+        predecessor.is_some_and(|older| self.files.get(&older).is_some_and(|older| !older.handed_over))
+    }
+
+    /// Hands over what a file holds back if it is read to its end and its writer has gone on to the next.
+    fn hand_over_if_done(&mut self, id: FileId) {
+        let Some(file) = self.files.get(&id) else { return };
+        let patience = if file.has_partial_line() || file.failed { GRACE_LOOKS } else { HANDOVER_LOOKS };
+        if (file.at_end() || file.failed) && file.stable >= patience && !self.waits(id) {
+            self.hand_over(id);
+        }
+    }
+
+    /// Hands over what a file holds back to the one that waits for it, if there is one.
+    fn hand_over(&mut self, id: FileId) -> bool {
+        let newer = self.files.values().find(|file| file.predecessor == Some(id)).map(|file| (file.id, file.fresh()));
+        let (Some((newer, fresh)), Some(file)) = (newer, self.files.get_mut(&id)) else { return false };
+        if file.handed_over {
+            return false;
+        }
+        let (mut chunk, legacy) = file.hand_over(fresh, observed_now());
+        if let Some(newer) = self.files.get_mut(&newer) {
+            newer.inherit(legacy);
+            newer.predecessor = None;
+            // It may have to pass over the rest of a line, even after a crash.
+            let position = newer.position();
+            self.moves.remove(&position.key);
+            chunk.set_position(position);
+        }
+        self.release(newer, &mut chunk);
+        self.outbox.push(chunk);
+        self.enqueue(newer);
+        true
+    }
+
+    /// Adds the positions of the files that `id` goes on with to `chunk`, which says what became of their lines.
+    fn release(&mut self, id: FileId, chunk: &mut Chunk) {
+        let Some(file) = self.files.get_mut(&id) else { return };
+        for (older, floors) in file.debts() {
+            if let Some(older) = self.files.get_mut(&older).filter(|older| older.is_held_back())
+                && older.release(floors)
+            {
+                chunk.set_position(older.position());
+            }
         }
     }
 
@@ -539,8 +646,13 @@ impl Roster {
 
     /// Reads a file for one turn; says whether there is more.
     fn turn(&mut self, id: FileId) -> Result<bool, Stopped> {
+        let waits = self.waits(id);
         let Some(file) = self.files.get_mut(&id) else { return Ok(false) };
         file.queued = false;
+        if waits || file.is_held_back() {
+            // The looks come back to it.
+            return Ok(false);
+        }
         let was_open = file.is_open();
         let path = file.place.at.clone();
         let readable = match self.open_for_turn(id) {
@@ -557,8 +669,15 @@ impl Roster {
             self.complain(&path, error);
             self.close(id);
         }
+        if let Some(file) = self.files.get_mut(&id) {
+            file.failed = more.is_err();
+        }
         self.turns += 1;
         self.sort_in(id, false);
+        if is_container(&self.source) {
+            self.hand_over_if_done(id);
+            self.deliver()?;
+        }
         Ok(more.unwrap_or(false))
     }
 
@@ -603,9 +722,8 @@ impl Roster {
                 Ok(false)
             }
             Check::Truncated => {
-                let chunk = file.begin_again(observed_now());
                 let path = file.place.path.clone();
-                self.outbox.push(chunk);
+                self.emit(id, |file| file.begin_again(observed_now()));
                 self.count_truncated(&path);
                 Ok(true)
             }
@@ -619,7 +737,8 @@ impl Roster {
             // The look that is taken while a chunk waits may have closed it.
             let Some(file) = self.files.get_mut(&id).filter(|file| file.is_open()) else { return Ok(Ok(false)) };
             match file.read(&mut self.buffer, observed_now()) {
-                Ok((count, chunk)) => {
+                Ok((count, mut chunk)) => {
+                    self.release(id, &mut chunk);
                     self.send(chunk)?;
                     if count < READ_BYTES {
                         return Ok(Ok(false));

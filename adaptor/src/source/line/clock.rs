@@ -23,6 +23,11 @@ impl Clock {
         Self { formats: time.formats.clone(), zone: time.zone.clone() }
     }
 
+    /// Where times that name no zone were taken.
+    pub(super) fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
     /// Whether the settings name a format.
     pub(super) fn has_formats(&self) -> bool {
         !self.formats.is_empty()

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use logboom_wire::Record;
 
-use super::severity;
+use super::{severity, timestamp};
 
 /// Most attributes of a record.
 const ATTRIBUTES_MAX: usize = 256;
@@ -13,7 +13,7 @@ const KEY_BYTES_MAX: usize = 1 << 10;
 
 /// Why a line is not a record.
 #[derive(Debug)]
-pub(super) struct Unparsed(pub(super) Cow<'static, str>);
+pub(in crate::source) struct Unparsed(pub(in crate::source) Cow<'static, str>);
 
 impl From<serde_json::Error> for Unparsed {
     fn from(error: serde_json::Error) -> Self {
@@ -23,7 +23,7 @@ impl From<serde_json::Error> for Unparsed {
 
 /// What a line says. Borrows from the line what it can; its own memory is used again for the next line.
 #[derive(Default)]
-pub(super) struct Fields<'a> {
+pub(in crate::source) struct Fields<'a> {
     pub(super) category: Option<Cow<'a, str>>,
     /// ns since 1970.
     pub(super) timestamp: Option<i64>,
@@ -40,7 +40,12 @@ pub(super) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// Calls `push` with the record of `line`, from which this was read, and the category that it names.
-    pub(super) fn with_record(&mut self, observed: i64, line: &[u8], push: impl FnOnce(Option<&str>, &Record<'_>)) {
+    pub(in crate::source) fn with_record(
+        &mut self,
+        observed: i64,
+        line: &[u8],
+        push: impl FnOnce(Option<&str>, &Record<'_>),
+    ) {
         let mut attributes = recycle(std::mem::take(&mut self.views));
         attributes.extend(self.attributes.iter().map(|(key, value)| (key.as_ref(), value.as_ref())));
         let record = Record {
@@ -58,8 +63,18 @@ impl<'a> Fields<'a> {
     }
 
     /// Empty, with the memory of this, for another line.
-    pub(super) fn reuse<'b>(self) -> Fields<'b> {
+    pub(in crate::source) fn reuse<'b>(self) -> Fields<'b> {
         Fields { attributes: recycle(self.attributes), views: self.views, ..Fields::default() }
+    }
+
+    /// Has the attribute `key`, where it is a time, be the timestamp.
+    pub(in crate::source) fn time_from(&mut self, key: &str) {
+        let Some(index) = self.attributes.iter().position(|(other, _)| other == key) else { return };
+        let text = &self.attributes[index].1;
+        if let Some(time) = timestamp::from_text(text).or_else(|| timestamp::from_number(text)) {
+            self.timestamp = Some(time);
+            self.attributes.remove(index);
+        }
     }
 
     /// Sets the attribute `key`. An attribute has one value: the last.
@@ -102,7 +117,7 @@ impl<'a> Fields<'a> {
 }
 
 /// An id of `N` bytes from `2 * N` hexadecimal digits; all zero is none.
-fn id<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub(in crate::source) fn id<const N: usize>(text: &str) -> Option<[u8; N]> {
     if text.len() != 2 * N {
         return None;
     }
@@ -116,7 +131,7 @@ fn id<const N: usize>(text: &str) -> Option<[u8; N]> {
 }
 
 /// An empty vector with the memory of `spent`: types that differ in nothing but a lifetime are collected in place.
-fn recycle<A, B>(mut spent: Vec<A>) -> Vec<B> {
+pub(in crate::source) fn recycle<A, B>(mut spent: Vec<A>) -> Vec<B> {
     spent.clear();
     spent.into_iter().map(|_| unreachable!("it is empty")).collect()
 }

@@ -131,11 +131,6 @@ impl Joiner {
         Self { lanes: Default::default(), limits: self.limits.clone() }
     }
 
-    /// Whether empty lines mean something: they may stand within a record.
-    pub(super) fn wants_empty_lines(&self) -> bool {
-        self.limits.multiline.is_some()
-    }
-
     /// Takes the next part, observed at `observed` and beginning at `from`, and calls `emit` for what is complete.
     pub(super) fn add(&mut self, part: &Part<'_>, observed: i64, from: Place, emit: &mut impl FnMut(Joined<'_>)) {
         let limits = &*self.limits;
@@ -197,10 +192,14 @@ impl Joiner {
         lane.trace = Trace::Outside;
     }
 
-    /// When the first record that may go on has waited for long enough, ns since 1970. Parts wait without end.
-    pub(super) fn due(&self) -> Option<i64> {
+    /// How long it is at `now` (ns since 1970) until a record that may go on has waited for long enough; `None` while none
+    /// waits. Parts wait without end.
+    pub(super) fn wait(&self, now: i64) -> Option<Duration> {
         let waiting = self.lanes.iter().filter(|lane| lane.group.some);
-        waiting.map(|lane| lane.last.saturating_add(self.limits.timeout_ns)).min()
+        let timeout = self.limits.timeout_ns;
+        let due = waiting.map(|lane| lane.last.saturating_add(timeout)).min()?;
+        // No longer than the timeout, even if the clock was set back.
+        Some(Duration::from_nanos(due.saturating_sub(now).clamp(0, timeout) as u64))
     }
 
     /// Calls `emit` for the records that have waited for long enough at `now`, or longer than time went by: then the
@@ -376,18 +375,18 @@ mod tests {
     #[test]
     fn lines_become_records_and_empty_lines_between_them_stay() {
         let mut joiner = joiner(indented(), 100, OnLongLine::Truncate);
-        let parts = ["2Fa", "2F b", "2F", "2F", "2F c", "2Fd", "2F", "2Fe", "0F f", "0P g", "0F-"];
-        assert_eq!(add(&mut joiner, &parts), ["2@0 a\n b\n\n\n c", "2@5 d"]);
-        assert_eq!(since(&joiner), [Some(8), None, Some(7)]);
+        let parts = ["2Fa", "2F b", "2F", "2F c", "2Fd", "2F", "2Fe", "0F f", "0P g", "0F-"];
+        assert_eq!(add(&mut joiner, &parts), ["2@0 a\n b\n\n c", "2@4 d"]);
+        assert_eq!(since(&joiner), [Some(7), None, Some(6)]);
         let mut rest = Vec::new();
         joiner.finish(&mut emitter(&mut rest));
-        assert_eq!(rest, ["0@8  f\n g-", "2@7 e"]);
+        assert_eq!(rest, ["0@7  f\n g-", "2@6 e"]);
     }
 
     #[test]
     fn a_record_has_no_more_lines_or_bytes_than_allowed() {
         let mut joiner = joiner(indented(), 10, OnLongLine::Truncate);
-        let parts = ["2Fa", "2F b", "2F", "2F c", "2F d", "2F 23456", "2F 89", "2F", "2Fx", "2F 2345678"];
+        let parts = ["2Fa", "2F b", "2F", "2F c", "2F d", "2F 23456", "2F 89", "2F", "2Fx", "2F 23456789"];
         let records = ["2@0 a\n b\n\n c", "2@4  d\n 23456", "2@6  89", "2@8 x"];
         assert_eq!(add(&mut joiner, &parts), records);
         assert_eq!(since(&joiner)[2], Some(9));
@@ -396,9 +395,11 @@ mod tests {
     #[test]
     fn a_record_waits_for_its_next_line_until_its_time_is_over() {
         let mut joiner = joiner(indented(), 100, OnLongLine::Truncate);
-        assert_eq!(joiner.due(), None);
+        assert_eq!(joiner.wait(0), None);
         add(&mut joiner, &["2Fa", "0Fx", "2F b", "1Py"]);
-        assert_eq!(joiner.due(), Some(101));
+        assert_eq!(joiner.wait(1), Some(Duration::from_nanos(100)));
+        assert_eq!(joiner.wait(101), Some(Duration::ZERO));
+        assert_eq!(joiner.wait(i64::MIN), Some(Duration::from_nanos(100)));
         let mut flushed = Vec::new();
         joiner.flush_due(100, &mut emitter(&mut flushed));
         assert_eq!(flushed, [""; 0]);
@@ -406,7 +407,7 @@ mod tests {
         assert_eq!(flushed, ["0@1 x"]);
         joiner.flush_due(1, &mut emitter(&mut flushed));
         assert_eq!(flushed, ["0@1 x", "2@0 a\n b"], "the clock was set back");
-        assert_eq!(joiner.due(), None, "a part waits for as long as it takes");
+        assert_eq!(joiner.wait(0), None, "a part waits for as long as it takes");
         assert_eq!(since(&joiner), [None, Some(3), None]);
     }
 }

@@ -61,7 +61,12 @@ fn time_key(rules: &Rules) -> &str {
 }
 
 /// Reads `line` into `fields`, which are empty.
-pub(super) fn read<'a>(fields: &mut Fields<'a>, line: &'a [u8], observed: i64, rules: &Rules) -> Result<(), Unparsed> {
+pub(in crate::source) fn read<'a>(
+    fields: &mut Fields<'a>,
+    line: &'a [u8],
+    observed: i64,
+    rules: &Rules,
+) -> Result<(), Unparsed> {
     let text = simdutf8::basic::from_utf8(line).map_err(|_| Unparsed("it is not UTF-8".into()))?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let mut members = Members::default();
@@ -196,7 +201,7 @@ fn kind(raw: &RawValue) -> Kind {
 }
 
 /// The value as text; `None` where there is none. A text with an escape is the only value that is copied.
-fn text(raw: Option<&RawValue>) -> Result<Option<Cow<'_, str>>, Unparsed> {
+pub(in crate::source) fn text(raw: Option<&RawValue>) -> Result<Option<Cow<'_, str>>, Unparsed> {
     let Some(raw) = raw.map(RawValue::get) else { return Ok(None) };
     Ok(match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
         Some(_) if memchr(b'\\', raw.as_bytes()).is_some() => Some(serde_json::from_str::<String>(raw)?.into()),

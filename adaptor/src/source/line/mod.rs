@@ -12,16 +12,23 @@ mod clock;
 mod container;
 mod fields;
 mod join;
-mod json;
+pub(super) mod json;
 mod logfmt;
 mod multiline;
 mod parser;
 mod rules;
-mod severity;
+pub(in crate::source) mod severity;
 mod splitter;
-mod timestamp;
+pub(super) mod syslog;
+pub(in crate::source) mod timestamp;
 
 pub(crate) use container::LANES;
+pub(in crate::source) use fields::{Fields, Unparsed, id, recycle};
 pub(crate) use join::{Lane, Place};
+pub(in crate::source) use json::{read as read_json, text};
 pub(crate) use parser::{Lanes, Parser, is_container};
+pub(in crate::source) use rules::Rules;
 pub(crate) use splitter::LineSplitter;
+
+/// Attribute of what was kept as a plain record because it does not parse: why.
+pub(super) const PARSE_ERROR: &str = "logboom.parse_error";

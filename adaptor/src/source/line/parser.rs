@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use logboom_config::{Format, OnLongLine, Source};
+use logboom_config::{Body, Format, OnLongLine, Source};
 use logboom_wire::Record;
 use serde::{Deserialize, Serialize};
 
@@ -12,13 +12,11 @@ use super::container::{self, LANES, PLAIN, Part, STREAMS};
 use super::fields::{Fields, Unparsed};
 use super::join::{Joined, Joiner, Lane, Place};
 use super::rules::Rules;
-use super::{LineSplitter, clf, json, logfmt};
+use super::{LineSplitter, PARSE_ERROR, clf, json, logfmt, syslog};
 use crate::counters::Counters;
 use crate::intake::Chunk;
 use crate::source::{Context, Funnel};
 
-/// Attribute of a line that was kept as a plain record: why.
-const PARSE_ERROR: &str = "logboom.parse_error";
 /// Attribute with the stream that a container wrote to.
 const IO_STREAM: &str = "log.iostream";
 /// Most bytes that a byte of a container's output takes in a runtime's file: `\u0000`.
@@ -50,6 +48,7 @@ struct Output {
     rules: Arc<Rules>,
     funnel: Funnel,
     fields: Fields<'static>,
+    scratch: syslog::Scratch,
     counters: Arc<Counters>,
 }
 
@@ -75,6 +74,7 @@ impl Clone for Parser {
             rules: rules.clone(),
             funnel: funnel.clone(),
             fields: Fields::default(),
+            scratch: syslog::Scratch::default(),
             counters: counters.clone(),
         };
         Self {
@@ -92,6 +92,15 @@ impl Clone for Parser {
 impl Parser {
     /// A parser for `source`; for a file source, for its file at `file_path`.
     pub(crate) fn new(source: &Source, context: &Context, file_path: Option<&Path>) -> Self {
+        Self::with_funnel(source, context, Funnel::new(source, context, file_path))
+    }
+
+    /// A parser for the file of `source` that was found at `path` and lies at `at`, free of symbolic links.
+    pub(crate) fn of_file(source: &Source, context: &Context, path: &Path, at: &Path) -> Self {
+        Self::with_funnel(source, context, Funnel::of_file(source, context, path, at))
+    }
+
+    fn with_funnel(source: &Source, context: &Context, funnel: Funnel) -> Self {
         let rules = Arc::new(Rules::of(source));
         let joins = source.parsing.multiline.is_some() || is_container(source);
         let counters = context.counters.clone();
@@ -99,8 +108,9 @@ impl Parser {
             joiner: joins.then(|| Box::new(Joiner::new(source, counters.clone()))),
             output: Output {
                 rules: rules.clone(),
-                funnel: Funnel::new(source, context, file_path),
+                funnel,
                 fields: Fields::default(),
+                scratch: syslog::Scratch::default(),
                 counters,
             },
             rules,
@@ -175,8 +185,7 @@ impl Parser {
 
     /// How long it is at `now` (ns since 1970) until a record has waited for long enough; `None` while none waits.
     pub(crate) fn wait(&self, now: i64) -> Option<Duration> {
-        let due = self.joiner.as_ref()?.due()?;
-        Some(Duration::from_nanos(u64::try_from(due.saturating_sub(now)).unwrap_or(0)))
+        self.joiner.as_ref()?.wait(now)
     }
 
     /// Whether it holds anything back.
@@ -206,6 +215,10 @@ impl Parser {
         let own = self.done.map(|done| Place { file: self.file, offset: read.max(done) });
         let Some(joiner) = &self.joiner else { return (self.file, own) };
         let mut places = own;
+        if !matches!(self.rules.format, Format::Cri | Format::DockerJson) {
+            let plain = joiner.lanes()[PLAIN].since().unwrap_or(own[PLAIN]);
+            return (self.file, [plain; LANES]);
+        }
         for (place, lane) in places.iter_mut().zip(joiner.lanes()) {
             *place = lane.since().unwrap_or(*place);
         }
@@ -304,10 +317,19 @@ impl Output {
                 self.texts(observed, line, chunk, |fields, line, rules| logfmt::read(fields, line, observed, rules))
             }
             (Format::Clf, _) => self.texts(observed, line, chunk, |fields, line, _| clf::read(fields, line)),
-            // The one place where a line of syslog becomes a record: until its parser is here, a plain one.
-            (Format::Syslog, _) => self.funnel.line(observed, line, chunk),
+            (Format::Syslog, _) => self.syslog(observed, line, chunk),
             _ => self.funnel.line(observed, line, chunk),
         }
+    }
+
+    fn syslog(&mut self, observed: i64, line: &[u8], chunk: &mut Chunk) {
+        let Self { rules, funnel, scratch, counters, .. } = self;
+        syslog::parse(line, observed, rules.clock.zone(), scratch, |parsed| {
+            counters.lines_unparsed.add(u64::from(parsed.error.is_some()));
+            let record = parsed.record(observed);
+            let body = if rules.body == Body::Line { line } else { record.body };
+            funnel.record(None, &Record { body, ..record }, chunk);
+        });
     }
 
     /// Adds what `read` makes of `line`, or else a plain record that says why not.

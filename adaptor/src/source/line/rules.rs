@@ -6,7 +6,7 @@ use super::clock::Clock;
 
 /// How to read the lines of a source.
 #[derive(Debug)]
-pub(super) struct Rules {
+pub(in crate::source) struct Rules {
     pub(super) format: Format,
     pub(super) body: Body,
     /// The field with the time; none is the format's own.
@@ -16,10 +16,19 @@ pub(super) struct Rules {
 
 impl Rules {
     pub(super) fn of(source: &Source) -> Self {
+        Self::of_format(source, source.format)
+    }
+
+    /// Those for JSON, whatever the format of the source.
+    pub(in crate::source) fn of_json(source: &Source) -> Self {
+        Self::of_format(source, Format::Json)
+    }
+
+    fn of_format(source: &Source, format: Format) -> Self {
         let parsing = &source.parsing;
         Self {
-            format: source.format,
-            body: parsing.body,
+            format,
+            body: parsing.body.unwrap_or(format.body()),
             time_key: parsing.time.key.clone(),
             clock: Clock::of(&parsing.time),
         }

@@ -2,7 +2,7 @@
 
 /// The OpenTelemetry severity number of a name, in any case; 0 for a name that nobody uses. Besides OpenTelemetry's own
 /// names (`TRACE` to `FATAL4`) those of syslog and of common logging libraries count, as OpenTelemetry maps them.
-pub(super) fn number_of(name: &str) -> u8 {
+pub(in crate::source) fn number_of(name: &str) -> u8 {
     let mut lower = [0; 16];
     let Some(lower) = lower.get_mut(..name.len()) else { return 0 };
     lower.copy_from_slice(name.as_bytes());
@@ -61,6 +61,17 @@ mod tests {
             ("an unusually long name", 0),
         ] {
             assert_eq!(number_of(name), number, "{name}");
+        }
+    }
+
+    #[test]
+    fn conditions_of_rules_know_the_same_names() {
+        for name in
+            ["trace", "verbose", "debug2", "info", "notice", "warning", "err", "severe", "crit", "alert", "FATAL4"]
+        {
+            let number = number_of(name);
+            let severities: logboom_config::Severities = format!(">={name}").parse().unwrap();
+            assert!(severities.contains(number) && !severities.contains(number - 1), "{name}");
         }
     }
 }

@@ -8,7 +8,7 @@ const SECOND_NS: i128 = 1_000_000_000;
 
 /// Nanoseconds since 1970 of an RFC 3339 text. `None` for anything else and for times that do not fit (before 1677,
 /// after 2262).
-pub(super) fn from_text(text: &str) -> Option<i64> {
+pub(in crate::source) fn from_text(text: &str) -> Option<i64> {
     let timestamp = match rfc3339(text.as_bytes()) {
         Some((time, Some(offset), len)) if len == text.len() => offset.to_timestamp(time).ok()?,
         // A looser form.
@@ -63,7 +63,7 @@ pub(super) fn rfc3339(bytes: &[u8]) -> Option<(DateTime, Option<Offset>, usize)>
 /// told apart by magnitude: below 10^11 it is seconds (until the year 5138), below 10^14 milliseconds (since 1973), below
 /// 10^17 microseconds, else nanoseconds. Fractions are exact to the nanosecond. `None` for what does not fit, and for
 /// 0, by which producers mean that they do not know.
-pub(super) fn from_number(number: &str) -> Option<i64> {
+pub(in crate::source) fn from_number(number: &str) -> Option<i64> {
     if number.contains(['e', 'E']) {
         let number: f64 = number.parse().ok()?;
         let unit = unit_ns(number.abs() as u128);

@@ -6,6 +6,7 @@
 mod datagram;
 pub(crate) mod http;
 mod listener;
+mod messages;
 mod owner;
 mod seldom;
 mod stream;
@@ -19,6 +20,9 @@ use std::time::Duration;
 pub(super) use datagram::{Datagram, DatagramSocket, receive};
 pub(crate) use listener::{Allowed, Listener};
 pub(super) use listener::{Connection, serve};
+#[cfg(test)]
+pub(super) use messages::take_messages_within;
+pub(super) use messages::{Decoder, Malformed, take_messages};
 pub(super) use seldom::Seldom;
 pub(super) use stream::Stream;
 pub(super) use tcp::bind_tcp;

@@ -12,17 +12,24 @@
 //!
 //! Once one record of a group is refused the rest of it is, which makes K exact. That would be wrong for a producer
 //! that never asks: it would lose all that it sends after one refusal. So it holds from the first request of a
-//! connection on, and only a first group that had records taken after a refused one is answered with `unknown`. A
-//! producer that cannot have that begins with a request for nothing.
+//! connection on. A group that had records taken after a refused one is answered with `unknown`: a first group, which a
+//! producer prevents by beginning with a request for nothing; or one of which a part was refused after it was taken into
+//! memory, just when the spool had room again.
+//!
+//! A record that a rule of the operator drops (`[[adaptor.route]]`) is done with and counts like one that is durable:
+//! otherwise its producer would send it for ever.
 //!
 //! No answer at all (the connection broke, the adaptor stopped): the outcome is unknown.
 //!
 //! This file decides; [`super::answers`] writes.
 
+use std::collections::VecDeque;
 use std::io::Write;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+use crate::intake::Refused;
 
 /// Longest `$ack`, in bytes, without its quotes.
 const ID_BYTES_MAX: usize = 64;
@@ -54,22 +61,54 @@ pub(super) fn request(line: &[u8]) -> Option<AckId> {
     (fits && (text.is_some() || integer())).then(|| AckId(id.into()))
 }
 
-/// The records since the previous request. `R` tells when records are durable, and all that were taken before them.
+/// What became of the records of a group, as far as that is known.
+#[derive(Debug, Default)]
+struct Tally {
+    /// Records that are durable, or were dropped by a rule, up to the first that was refused.
+    first: u64,
+    refused: bool,
+    durable_after_refused: bool,
+}
+
+impl Tally {
+    fn add(&mut self, records: u64, outcome: Result<(), Refused>) {
+        match (outcome, self.refused) {
+            (Err(_), _) => self.refused = true,
+            (Ok(()), false) => self.first += records,
+            (Ok(()), true) => self.durable_after_refused = true,
+        }
+    }
+
+    /// A rule dropped records.
+    fn pass(&mut self, records: u64) {
+        if !self.refused {
+            self.first += records;
+        }
+    }
+}
+
+/// Records that were taken and whose outcome `R` will tell, that a rule dropped, or that were refused at once.
+#[derive(Debug)]
+enum Part<R> {
+    Taken(u64, R),
+    Dropped(u64),
+    Refused,
+}
+
+/// The records since the previous request.
 #[derive(Debug)]
 pub(super) struct Group<R> {
-    /// Records taken before the first that was refused.
-    first: u64,
-    /// Of the newest records that were taken.
-    receipt: Option<R>,
+    tally: Tally,
+    /// What follows on the tally, in order.
+    parts: VecDeque<Part<R>>,
     refused: bool,
-    taken_after_refused: bool,
     /// The producer is known to ask.
     asks: bool,
 }
 
 impl<R> Default for Group<R> {
     fn default() -> Self {
-        Self { first: 0, receipt: None, refused: false, taken_after_refused: false, asks: false }
+        Self { tally: Tally::default(), parts: VecDeque::new(), refused: false, asks: false }
     }
 }
 
@@ -79,17 +118,37 @@ impl<R> Group<R> {
         self.refused && self.asks
     }
 
-    /// Records were taken.
-    pub(super) fn take(&mut self, records: u64, receipt: R) {
-        match self.refused {
-            false => self.first += records,
-            true => self.taken_after_refused = true,
+    /// Records were taken. `outcome` tells what became of those taken earlier, where that is known: a producer may never
+    /// ask, and what is known needs no memory.
+    pub(super) fn take(&mut self, records: u64, receipt: R, outcome: impl Fn(&R) -> Option<Result<(), Refused>>) {
+        while let Some(part) = self.parts.front() {
+            match part {
+                Part::Refused => self.tally.add(0, Err(Refused::Full)),
+                Part::Dropped(records) => self.tally.pass(*records),
+                Part::Taken(records, receipt) => match outcome(receipt) {
+                    Some(outcome) => self.tally.add(*records, outcome),
+                    None => break,
+                },
+            }
+            self.parts.pop_front();
         }
-        self.receipt = Some(receipt);
+        self.parts.push_back(Part::Taken(records, receipt));
+    }
+
+    /// Records came that rules drop.
+    pub(super) fn pass(&mut self, records: u64) {
+        match self.parts.back_mut() {
+            _ if records == 0 => {}
+            Some(Part::Dropped(dropped)) => *dropped += records,
+            _ => self.parts.push_back(Part::Dropped(records)),
+        }
     }
 
     /// Records were refused.
     pub(super) fn refuse(&mut self) {
+        if !matches!(self.parts.back(), Some(Part::Refused)) {
+            self.parts.push_back(Part::Refused);
+        }
         self.refused = true;
     }
 
@@ -97,45 +156,49 @@ impl<R> Group<R> {
     pub(super) fn end(&mut self, id: AckId) -> Answer<R> {
         let group = std::mem::take(self);
         self.asks = true;
-        let status = match (group.refused, group.taken_after_refused) {
-            (false, _) => Status::Ok,
-            (true, false) => Status::Refused,
-            (true, true) => Status::Unknown,
-        };
-        Answer { id, status, records: group.first, receipt: group.receipt }
+        Answer { id, tally: group.tally, parts: group.parts }
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Status {
-    Ok,
-    Refused,
-    Unknown,
-}
-
-/// What a request is answered.
+/// What a request is answered, once the outcome of every part is known.
 #[derive(Debug)]
 pub(super) struct Answer<R> {
     id: AckId,
-    status: Status,
-    records: u64,
-    /// What must be durable before it is said.
-    pub(super) receipt: Option<R>,
+    tally: Tally,
+    parts: VecDeque<Part<R>>,
+}
+
+impl<R> Answer<R> {
+    /// The next receipt whose outcome is to be told to [`Answer::settle`]; `None` when all is known.
+    pub(super) fn next(&mut self) -> Option<(u64, R)> {
+        loop {
+            match self.parts.pop_front()? {
+                Part::Refused => self.tally.add(0, Err(Refused::Full)),
+                Part::Dropped(records) => self.tally.pass(records),
+                Part::Taken(records, receipt) => return Some((records, receipt)),
+            }
+        }
+    }
+
+    /// The outcome of what [`Answer::next`] gave.
+    pub(super) fn settle(&mut self, records: u64, outcome: Result<(), Refused>) {
+        self.tally.add(records, outcome);
+    }
 }
 
 impl<R> Answer<R> {
     /// Adds its line to `out`.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         let AckId(id) = &self.id;
-        let outcome = match self.status {
-            Status::Ok => r#""status":"ok""#,
-            Status::Refused => r#""status":"refused","reason":"spool full""#,
-            Status::Unknown => {
+        let outcome = match (self.tally.refused, self.tally.durable_after_refused) {
+            (false, _) => r#""status":"ok""#,
+            (true, false) => r#""status":"refused","reason":"spool full""#,
+            (true, true) => {
                 r#""status":"unknown","reason":"spool full, then records were taken again; begin a connection with a $ack line to prevent that""#
             }
         };
         // Writing to memory does not fail.
-        let _ = writeln!(out, r#"{{"$ack":{id},{outcome},"records":{}}}"#, self.records);
+        let _ = writeln!(out, r#"{{"$ack":{id},{outcome},"records":{}}}"#, self.tally.first);
     }
 }
 
@@ -187,44 +250,93 @@ mod tests {
         }
     }
 
+    const OPEN: fn(&char) -> Option<Result<(), Refused>> = |_| None;
+
+    /// The answer once the receipts have these outcomes.
+    fn answered<const N: usize>(mut answer: Answer<char>, outcomes: [(char, Result<(), Refused>); N]) -> String {
+        for (expected, outcome) in outcomes {
+            let (records, receipt) = answer.next().unwrap();
+            assert_eq!(receipt, expected);
+            answer.settle(records, outcome);
+        }
+        assert_eq!(answer.next(), None);
+        line(&answer)
+    }
+
+    const FULL: Result<(), Refused> = Err(Refused::Full);
+
     #[test]
     fn a_group_is_what_was_taken_since_the_last_request() {
         let mut group = Group::default();
-        group.take(2, 'a');
-        group.take(3, 'b');
-        let answer = group.end(id());
-        assert_eq!(answer.receipt, Some('b'), "the newest covers all");
-        assert_eq!(line(&answer), "{\"$ack\":7,\"status\":\"ok\",\"records\":5}\n");
-        let answer = group.end(id());
-        assert_eq!((answer.receipt, answer.records), (None, 0));
+        group.take(2, 'a', OPEN);
+        group.take(3, 'b', OPEN);
+        let answer = answered(group.end(id()), [('a', Ok(())), ('b', Ok(()))]);
+        assert_eq!(answer, "{\"$ack\":7,\"status\":\"ok\",\"records\":5}\n");
+        let answer = answered(group.end(id()), []);
+        assert_eq!(answer, "{\"$ack\":7,\"status\":\"ok\",\"records\":0}\n");
+    }
+
+    #[test]
+    fn records_that_rules_drop_count_until_one_is_refused() {
+        let mut group = Group::default();
+        group.end(id());
+        group.pass(1);
+        group.take(2, 'a', OPEN);
+        group.pass(3);
+        group.refuse();
+        group.pass(4);
+        let answer = answered(group.end(id()), [('a', Ok(()))]);
+        assert_eq!(answer, "{\"$ack\":7,\"status\":\"refused\",\"reason\":\"spool full\",\"records\":6}\n");
+        group.pass(5);
+        let answer = answered(group.end(id()), []);
+        assert_eq!(answer, "{\"$ack\":7,\"status\":\"ok\",\"records\":5}\n");
     }
 
     #[test]
     fn after_a_refusal_the_rest_of_the_group_is_refused_and_the_next_group_is_not() {
         let mut group = Group::default();
         group.end(id());
-        group.take(2, 'a');
+        group.take(2, 'a', OPEN);
         group.refuse();
         assert!(group.refuses());
-        let answer = group.end(id());
-        assert_eq!(answer.receipt, Some('a'));
-        assert_eq!(line(&answer), "{\"$ack\":7,\"status\":\"refused\",\"reason\":\"spool full\",\"records\":2}\n");
+        let answer = answered(group.end(id()), [('a', Ok(()))]);
+        assert_eq!(answer, "{\"$ack\":7,\"status\":\"refused\",\"reason\":\"spool full\",\"records\":2}\n");
         assert!(!group.refuses());
+    }
+
+    #[test]
+    fn what_is_refused_after_it_was_taken_counts_as_refused() {
+        let mut group = Group::default();
+        group.take(2, 'a', OPEN);
+        group.take(3, 'b', OPEN);
+        group.take(4, 'c', OPEN);
+        let answer = answered(group.end(id()), [('a', Ok(())), ('b', FULL), ('c', FULL)]);
+        assert_eq!(answer, "{\"$ack\":7,\"status\":\"refused\",\"reason\":\"spool full\",\"records\":2}\n");
+        group.take(2, 'a', OPEN);
+        group.take(3, 'b', OPEN);
+        let answer = answered(group.end(id()), [('a', FULL), ('b', Ok(()))]);
+        assert!(answer.contains("\"unknown\"") && answer.ends_with("\"records\":0}\n"), "{answer}");
     }
 
     #[test]
     fn a_producer_that_never_asked_is_tried_again_after_a_refusal_and_told_so_if_it_asks() {
         let mut group = Group::default();
-        group.take(2, 'a');
+        group.take(2, 'a', OPEN);
         group.refuse();
         assert!(!group.refuses());
-        group.take(4, 'b');
-        let answer = group.end(id());
-        assert_eq!((answer.status, answer.records, answer.receipt), (Status::Unknown, 2, Some('b')));
+        group.take(4, 'b', OPEN);
+        let answer = answered(group.end(id()), [('a', Ok(())), ('b', Ok(()))]);
+        assert!(answer.contains("\"unknown\"") && answer.ends_with("\"records\":2}\n"), "{answer}");
+    }
 
+    #[test]
+    fn a_producer_that_never_asks_takes_no_memory_for_what_is_settled() {
         let mut group = Group::default();
-        group.take(2, 'a');
-        group.refuse();
-        assert_eq!(group.end(id()).status, Status::Refused);
+        for _ in 0..1000 {
+            group.take(2, 'a', |_| Some(Ok(())));
+            group.refuse();
+            group.refuse();
+        }
+        assert!(group.parts.len() <= 2);
     }
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::ack::Answer;
-use crate::intake::Receipt;
+use crate::intake::{Receipt, Refused};
 
 /// Answers that may wait, each at most some 200 bytes. With more, the connection is not read until one is given.
 pub(super) const WAITING_MAX: usize = 1024;
@@ -61,7 +61,7 @@ async fn give_all<W: AsyncWrite + Unpin>(
                 answer
             }
         };
-        if let Some(receipt) = answer.receipt.take() {
+        while let Some((records, receipt)) = answer.next() {
             let mut durable = pin!(receipt.durable());
             let outcome = match durable.as_mut().now_or_never() {
                 Some(outcome) => outcome,
@@ -71,7 +71,10 @@ async fn give_all<W: AsyncWrite + Unpin>(
                 }
             };
             // Whether these records are on disk is not known, so nothing may be said of them, or of any that follow.
-            outcome.map_err(io::Error::other)?;
+            if outcome == Err(Refused::Closed) {
+                return Err(io::Error::other(Refused::Closed));
+            }
+            answer.settle(records, outcome);
         }
         answer.write(&mut output.ready);
         if output.ready.len() >= WRITE_BYTES {

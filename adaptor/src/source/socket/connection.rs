@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::ack::{AckId, Answer, Group, request};
-use super::{answers, splitter};
+use super::answers;
 use crate::intake::{Chunk, Receipt, Refused};
 use crate::source::line::{LineSplitter, Parser};
 use crate::source::net::{Connection, DRAIN_QUIET, DRAIN_TIME};
@@ -30,7 +30,7 @@ pub(super) async fn serve(inlet: Arc<Inlet>, parser: Parser, connection: Connect
     let (reader, writer) = tokio::io::split(stream);
     let lines = Lines {
         parser,
-        splitter: splitter(&inlet),
+        splitter: Parser::splitter(inlet.source(), &inlet.context().counters),
         batch: Batch::default(),
         group: Group::default(),
         answers: sender,
@@ -63,6 +63,7 @@ impl Batch {
         if parser.is_json()
             && let Some(id) = request(line)
         {
+            parser.finish(&mut self.open);
             self.ended.push((std::mem::take(&mut self.open), id));
             return;
         }
@@ -88,6 +89,13 @@ impl Lines {
                 }
                 () = gone.cancelled() => break,
                 read = read(&mut reader, &mut buffer, idle_timeout) => read,
+                () = due(&self.parser) => {
+                    self.parser.flush_due(observed_now(), &mut self.batch.open);
+                    if self.hand_over().await.is_err() {
+                        return;
+                    }
+                    continue;
+                }
             };
             match read {
                 Ok(0) => break,
@@ -110,6 +118,7 @@ impl Lines {
         }
         // A line without its end is kept: nothing says that it is not whole.
         self.splitter.finish(&mut |line| self.batch.line(&mut self.parser, observed_now(), line));
+        self.parser.finish(&mut self.batch.open);
         let _ = self.hand_over().await;
     }
 
@@ -142,8 +151,9 @@ impl Lines {
     }
 
     async fn append(&mut self, chunk: Chunk) -> Result<(), Refused> {
-        let records = chunk.records() as u64;
+        let (records, dropped) = (chunk.records() as u64, chunk.dropped() as u64);
         if records == 0 {
+            self.group.pass(dropped);
             return Ok(());
         }
         if self.group.refuses() {
@@ -151,11 +161,19 @@ impl Lines {
             return Ok(());
         }
         match self.inlet.append(chunk).await {
-            Ok(receipt) => self.group.take(records, receipt),
+            Ok(receipt) => self.group.take(records + dropped, receipt, Receipt::outcome),
             Err(Refused::Full) => self.group.refuse(),
             Err(Refused::Closed) => return Err(Refused::Closed),
         }
         Ok(())
+    }
+}
+
+/// Returns once a record that may go on has waited for long enough.
+async fn due(parser: &Parser) {
+    match parser.wait(observed_now()) {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
     }
 }
 

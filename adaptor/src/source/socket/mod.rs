@@ -15,7 +15,7 @@ use futures::FutureExt;
 use logboom_config::{Source, SourceKind, UnixSocketKind};
 use tokio_util::sync::CancellationToken;
 
-use super::line::{LineSplitter, Parser};
+use super::line::Parser;
 use super::net::{self, Allowed, DatagramSocket, Listener};
 use super::{Context, Inlet, Running};
 
@@ -55,16 +55,13 @@ async fn connections(listener: Listener, allowed: Allowed, inlet: Arc<Inlet>, st
 
 async fn datagrams(socket: DatagramSocket, inlet: Arc<Inlet>, stop: CancellationToken) {
     let mut parser = Parser::new(inlet.source(), inlet.context(), None);
-    let mut splitter = splitter(&inlet);
+    let mut splitter = Parser::splitter(inlet.source(), &inlet.context().counters);
     net::receive(socket, inlet, stop, move |datagram, chunk| {
         let mut each = |line: &[u8]| parser.parse(datagram.observed, line, chunk);
         splitter.push(datagram.bytes, &mut each);
         splitter.finish(&mut each);
+        // No record goes on in the next datagram, which may be another's.
+        parser.finish(chunk);
     })
     .await;
-}
-
-fn splitter(inlet: &Inlet) -> LineSplitter {
-    let source = inlet.source();
-    LineSplitter::new(source.max_line, source.on_long_line, inlet.context().counters.clone())
 }

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::source::testing::{A_WHILE, PATIENCE, Rig, Seen, any_port, free_address};
+use crate::source::testing::{A_WHILE, PATIENCE, Rig, Seen, any_port, free_address, routes};
 
 impl Rig {
     async fn unix(&self, format: Format, settings: UnixSource) -> JoinHandle<()> {
@@ -194,12 +194,12 @@ mod streams {
         let (mut client, running) = rig.connected().await;
         client.send("a\n").await;
         rig.bodies(1).await;
-        rig.context.intake.set_refusing(true);
+        rig.context.intake.refuse_all(true);
         client.send("b\nc\n").await;
         while rig.context.counters.records_refused_full.get() < 2 {
             sleep(Duration::from_millis(2)).await;
         }
-        rig.context.intake.set_refusing(false);
+        rig.context.intake.refuse_all(false);
         client.send("d\n").await;
         assert_eq!(rig.bodies(2).await, ["a", "d"]);
         rig.stop(running).await;
@@ -252,7 +252,7 @@ mod datagrams {
         let (rig, folder) = (Rig::new(), tempfile::tempdir().unwrap());
         let path = folder.path().join("socket");
         let settings = UnixSource { socket: UnixSocketKind::Datagram, ..UnixSource::at(&path) };
-        rig.context.intake.set_refusing(true);
+        rig.context.intake.refuse_all(true);
         let running = rig.unix(Format::Lines, settings).await;
         UnixDatagram::unbound().unwrap().send_to(b"a\nb", &path).await.unwrap();
         while rig.context.counters.records_refused_full.get() < 2 {
@@ -280,6 +280,29 @@ mod acknowledgements {
         rig.hold(false);
         assert_eq!(client.answer().await, ok(1, 2));
         assert_eq!(rig.synced.lock().unwrap().len(), 2);
+        rig.stop(running).await;
+    }
+
+    #[tokio::test]
+    async fn records_that_rules_drop_are_done_with_and_count() {
+        let mut rig = Rig::new();
+        rig.context.routes = routes("[[adaptor.route]]\nbody = '^noise'\ndrop = true\n");
+        let (mut client, running) = rig.connected().await;
+        rig.hold(true);
+        client.send("noise\n{\"msg\":\"noise\"}\n{\"$ack\":1}\n").await;
+        assert_eq!(client.answer().await, ok(1, 2), "there is nothing to wait for");
+        client.send("a\nnoise\nb\n{\"$ack\":2}\n").await;
+        assert!(client.gets_no_answer().await);
+        rig.hold(false);
+        assert_eq!(client.answer().await, ok(2, 3));
+        rig.context.intake.refuse_all(true);
+        client.send("noise\n").await;
+        sleep(A_WHILE).await;
+        client.send("noise\nc\n").await;
+        sleep(A_WHILE).await;
+        client.send("noise\n{\"$ack\":3}\n").await;
+        assert_eq!(client.answer().await, refused(3, 1), "the chunk with the refused record is refused as a whole");
+        assert_eq!(rig.bodies(2).await, ["a", "b"]);
         rig.stop(running).await;
     }
 
@@ -329,12 +352,12 @@ mod acknowledgements {
         assert_eq!(client.answer().await, ok(0, 0));
         client.send("a\nb\n").await;
         rig.bodies(2).await;
-        rig.context.intake.set_refusing(true);
+        rig.context.intake.refuse_all(true);
         client.send("c\n").await;
         while rig.context.counters.records_refused_full.get() < 1 {
             sleep(Duration::from_millis(2)).await;
         }
-        rig.context.intake.set_refusing(false);
+        rig.context.intake.refuse_all(false);
         client.send("d\n{\"$ack\":1}\ne\n{\"$ack\":2}\n").await;
         assert_eq!(client.answer().await, refused(1, 2));
         assert_eq!(client.answer().await, ok(2, 1));

@@ -57,20 +57,87 @@ fn a_writer_that_gives_up_answers_nobody_and_writes_nothing_more() {
 }
 
 #[test]
-fn drop_newest_refuses_until_there_is_room() {
+fn drop_newest_refuses_until_there_is_room_also_what_was_taken_already() {
     let folder = tempfile::tempdir().unwrap();
-    let (spool, ..) = open(&small(folder.path(), WhenFull::DropNewest));
+    let (spool, _, counters) = open(&small(folder.path(), WhenFull::DropNewest));
     let writing = Writing::start(&spool);
-    let (last, receipt) = fill(&writing, &spool);
+    let taken_first = (1..).find(|&n| block_on(writing.append(chunk(&format!("b{n}"), n, None)).durable()).is_err());
+    let last = taken_first.unwrap();
+    assert!(last > 2 && spool.bytes() <= ROOM);
+    assert_eq!(counters.records_refused_full.get(), last as u64);
     assert_eq!(block_on(writing.intake.append(chunk("x", 1, None))).err(), Some(Refused::Full));
-    let waits = block_on(writing.intake.append_or_wait(chunk("waits", 1, None))).unwrap();
+    let waits = block_on(writing.intake.append_or_wait(chunk("waits", last, None))).unwrap();
+    std::thread::sleep(2 * Duration::from_millis(200));
+    assert_eq!(waits.outcome(), None);
     assert_eq!(drain(&spool), records_of_blocks(1..last));
-    block_on(receipt.durable()).unwrap();
     block_on(waits.durable()).unwrap();
     writing.put(chunk("after", 1, None));
     writing.close();
-    let expected = [&records_of_blocks([last])[..], &["waits-0".into(), "after-0".into()]].concat();
-    assert_eq!(drain(&spool), expected);
+    let waited = (0..last).map(|n| format!("waits-{n}"));
+    assert_eq!(drain(&spool), waited.chain(["after-0".to_owned()]).collect::<Vec<_>>());
+}
+
+#[test]
+fn there_is_room_again_though_nobody_waits_to_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, ..) = open(&small(folder.path(), WhenFull::DropNewest));
+    let writing = Writing::start(&spool);
+    let last = (1..).find(|&n| block_on(writing.append(chunk(&format!("b{n}"), n, None)).durable()).is_err()).unwrap();
+    assert_eq!(drain(&spool), records_of_blocks(1..last));
+    let start = Instant::now();
+    while block_on(writing.intake.append(chunk("again", 1, None))).is_err() {
+        assert!(start.elapsed() < Duration::from_secs(10), "nobody looks whether there is room");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    writing.close();
+    assert_eq!(drain(&spool), ["again-0"]);
+}
+
+#[test]
+fn a_refused_block_leaves_no_gap_and_what_waited_behind_it_takes_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, ..) = open(&small(folder.path(), WhenFull::DropNewest));
+    let writing = Writing::start(&spool);
+    let kept = |tag: &str, records| block_on(writing.intake.append_or_wait(chunk(tag, records, None))).unwrap();
+    // Both lanes in every block that is taken: one is refused, the other waits.
+    let mut first = 0;
+    let (refused, waits) = loop {
+        first += 1;
+        let (may, must) = (writing.append(chunk("may", 20, None)), kept(&format!("must{first}"), 20));
+        let refused = block_on(may.durable()).is_err();
+        if refused {
+            break (true, must);
+        }
+        block_on(must.durable()).unwrap();
+        assert!(first < 100);
+    };
+    assert!(refused);
+    let stream = writing.stream;
+    let read = drain(&spool);
+    block_on(waits.durable()).unwrap();
+    let rest = drain(&spool);
+    writing.close();
+    let musts = read.iter().chain(&rest).filter(|body| body.starts_with("must")).count();
+    assert_eq!(musts, first * 20, "{read:?} {rest:?}");
+    assert!(spool.streams().iter().all(|status| status.id != stream), "all is committed, without a gap");
+}
+
+#[test]
+fn a_full_spool_that_blocks_refuses_those_who_can_be_told_after_a_while() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, ..) = open(&small(folder.path(), WhenFull::Block));
+    let writing = Writing::start(&spool);
+    let (last, receipt) = fill(&writing, &spool);
+    let asked = block_on(writing.intake.append_asked(chunk("asked", 1, None))).unwrap();
+    let start = Instant::now();
+    assert_eq!(block_on(asked.durable()), Err(Refused::Full));
+    assert!(start.elapsed() > Duration::from_millis(700), "there is time for the collector first");
+    assert_eq!(block_on(writing.intake.append_asked(chunk("x", 1, None))).err(), Some(Refused::Full), "now at once");
+    assert_eq!(receipt.outcome(), None, "who cannot be told waits");
+    assert_eq!(drain(&spool), records_of_blocks(1..last));
+    block_on(receipt.durable()).unwrap();
+    writing.close();
+    assert_eq!(drain(&spool), records_of_blocks([last]));
 }
 
 #[test]

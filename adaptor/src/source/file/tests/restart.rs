@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::sync::atomic::Ordering;
 
 use super::rig::{Rig, grace, looks};
+use crate::source::testing::routes;
 
 /// A source that has read `text` from `a.log` and is down now.
 async fn down_after(text: &str) -> Rig {
@@ -30,6 +31,28 @@ async fn what_was_not_durable_is_read_again_and_nothing_else() {
     rig.append("a.log", "5\n");
     let run = rig.start().await;
     rig.until_bodies(&["1", "2", "3", "4", "5"]).await;
+    run.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_that_rules_drop_are_passed_over_for_good() {
+    let mut rig = Rig::new();
+    rig.routes = routes("[[adaptor.route]]\nbody = '^noise'\ndrop = true\n");
+    rig.append("a.log", &"noise\n".repeat(5000));
+    rig.append("b.log", "noise\n1\nnoise\n");
+    let run = rig.start().await;
+    rig.until("read", |durable| {
+        let offsets: u64 = durable.standings().iter().map(|standing| standing.offset).sum();
+        offsets == 6 * 5000 + 14
+    })
+    .await;
+    assert_eq!((run.counters.records_in.get(), run.counters.records_dropped_by_route.get()), (1, 5002));
+    run.stop().await;
+    // Without the rule nothing of it comes back.
+    rig.routes = routes("[adaptor]");
+    let run = rig.start().await;
+    rig.append("a.log", "2\n");
+    rig.until_bodies(&["1", "2"]).await;
     run.stop().await;
 }
 

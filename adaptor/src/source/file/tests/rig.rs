@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::counters::Counters;
 use crate::intake::{Intake, Pending};
+use crate::route::Routes;
 use crate::source::Context;
 use crate::source::file::identity::Standing;
 use crate::source::file::{GRACE_LOOKS, open};
@@ -76,6 +77,7 @@ pub struct Rig {
     pub resumed: bool,
     pub block_bytes: usize,
     pub buffer_bytes: usize,
+    pub routes: Arc<Routes>,
 }
 
 /// A source that runs, as one process would run it.
@@ -105,6 +107,7 @@ impl Rig {
             resumed: false,
             block_bytes: 4 << 10,
             buffer_bytes: 1 << 20,
+            routes: Arc::default(),
         }
     }
 
@@ -135,6 +138,7 @@ impl Rig {
             positions: Arc::new(self.durable.lock().unwrap().positions.clone()),
             resumed: std::mem::replace(&mut self.resumed, true),
             counters: counters.clone(),
+            routes: self.routes.clone(),
         };
         let stop = CancellationToken::new();
         let running = open(self.source.clone(), self.settings.clone(), context, stop.clone()).await.unwrap();
@@ -211,16 +215,17 @@ impl Run {
 
 fn write(intake: &Intake, durable: &Mutex<Durable>, stalled: &AtomicBool, killed: &AtomicBool) {
     let mut encoder = Encoder::default();
-    while let Some(taken) = intake.take(Duration::from_millis(1)) {
+    while let Some(mut taken) = intake.take(Duration::from_millis(1), None) {
         while stalled.load(Ordering::SeqCst) {
             thread::park_timeout(Duration::from_millis(1));
         }
+        let tickets = taken.tickets();
         for block in taken.blocks {
             if !killed.load(Ordering::SeqCst) {
                 durable.lock().unwrap().add(&mut encoder, block);
             }
         }
-        intake.synced(taken.bytes, taken.last_append);
+        intake.synced(tickets);
     }
 }
 

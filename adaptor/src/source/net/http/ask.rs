@@ -1,5 +1,6 @@
 //! What is asked: a request, and the bounds that its body is read within.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -11,7 +12,9 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use constant_time_eq::constant_time_eq;
 use hyper::body::{Body, Frame, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderValue, RETRY_AFTER};
+use hyper::header::{
+    ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use logboom_config::Secret;
@@ -19,7 +22,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, DRAIN_TIME, Limits, error};
+use super::{Answer, DRAIN_TIME, Limits, RECORDS_MAX, error, room_bytes};
+use crate::source::Malformed;
 use crate::source::decompress::{Compression, DecompressError, decompress};
 
 /// A body must go on by this many bytes within each of its deadlines.
@@ -45,47 +49,95 @@ pub(crate) struct Ask {
     stop: CancellationToken,
 }
 
-/// Why a body is not taken.
+/// Why a request is not done.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
-    /// It is larger than allowed.
+    /// The body is larger than allowed.
     #[error("the body has more than {0} bytes; send smaller requests, or set a larger `max_frame`")]
     TooLarge(usize),
-    /// It came too slowly.
+    /// There are more records in it than a request may have.
+    #[error("the body has more than {RECORDS_MAX} records; send smaller requests")]
+    TooMany,
+    /// The body came too slowly.
     #[error("the body did not arrive in time")]
     Slow,
     /// There are too many requests.
     #[error("there are too many requests at once; try again")]
     Busy,
-    /// It ended early.
+    /// The body ended early.
     #[error("the body is cut")]
     Cut,
-    /// It is in an encoding that is not known here.
+    /// The body is in an encoding that is not known here.
     #[error("the content encoding is none of identity, gzip, deflate, zstd and snappy")]
     Encoding,
-    /// It cannot be decompressed.
+    /// The body cannot be decompressed.
     #[error("the body is damaged: {0}")]
     Damaged(DecompressError),
+    /// The body is not what it is said to be.
+    #[error("{0}")]
+    Malformed(Cow<'static, str>),
+    /// The token is missing or wrong.
+    #[error("show the token of this listener, as `Authorization: Bearer` and the token")]
+    Unauthorized,
+    /// There is nothing at this path.
+    #[error("there is nothing at this path")]
+    NotFound,
+    /// Another method is wanted.
+    #[error("use {0}")]
+    Method(&'static str),
+    /// Another media type is wanted.
+    #[error("the content type must be {0}")]
+    MediaType(&'static str),
+    /// The spool is full; nothing was taken.
+    #[error("the spool is full; try again")]
+    Full,
+    /// It is not known whether the records will be kept.
+    #[error("the records could not be stored in time; try again")]
+    Later,
 }
 
 impl Refusal {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge(_) | Self::TooMany => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
-            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Cut | Self::Damaged(_) => StatusCode::BAD_REQUEST,
-            Self::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Busy | Self::Later => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Cut | Self::Damaged(_) | Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Encoding | Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Full => StatusCode::TOO_MANY_REQUESTS,
         }
     }
 
-    /// As most of our protocols say it.
-    pub(crate) fn response(&self) -> Response<Answer> {
-        let mut response = error(self.status(), &self.to_string());
-        if matches!(self, Self::Busy) {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    /// Whether the same request may succeed later.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self, Self::Busy | Self::Full | Self::Later)
+    }
+
+    /// Gives `response` the status and the headers of this.
+    pub(crate) fn on(&self, mut response: Response<Answer>) -> Response<Answer> {
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        match self {
+            Self::Busy | Self::Full | Self::Later => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
+            Self::Unauthorized => drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+            Self::Method(allowed) => drop(headers.insert(ALLOW, HeaderValue::from_static(allowed))),
+            _ => {}
         }
         response
+    }
+
+    /// With the reason as `{"error": "…"}`.
+    pub(crate) fn response(&self) -> Response<Answer> {
+        self.on(error(self.status(), &self.to_string()))
+    }
+}
+
+impl From<Malformed> for Refusal {
+    fn from(Malformed(reason): Malformed) -> Self {
+        Self::Malformed(reason)
     }
 }
 
@@ -171,6 +223,11 @@ impl Ask {
         Ok(bytes.into())
     }
 
+    /// The most bytes of a body.
+    pub(crate) fn body_max(&self) -> usize {
+        self.limits.body_max
+    }
+
     /// Reads on for a moment what will not be used: one who is still sending would not read an answer.
     pub(crate) async fn discard(&mut self) {
         // Who asks first whether to send needs no more than the answer.
@@ -181,8 +238,11 @@ impl Ask {
         let _ = timeout(DISCARD_TIME, async { while let Some(Ok(_)) = next(body).await {} }).await;
     }
 
-    /// Has `bytes` of the memory for bodies be this request's, waiting a moment where there is too little.
-    async fn take_room(&mut self, bytes: usize) -> Result<(), Refusal> {
+    /// Has `bytes` of the listener's memory be this request's until it is answered, waiting a moment where there is too
+    /// little.
+    pub(super) async fn take_room(&mut self, bytes: usize) -> Result<(), Refusal> {
+        // One request alone must not wait for ever.
+        let bytes = bytes.min(room_bytes(&self.limits));
         let has = self.taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let Some(missing) = bytes.checked_sub(has).filter(|&missing| missing > 0) else { return Ok(()) };
         let missing = u32::try_from(missing).map_err(|_| Refusal::Busy)?;

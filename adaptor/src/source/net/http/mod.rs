@@ -12,6 +12,7 @@
 mod answer;
 mod ask;
 mod pulse;
+mod store;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -39,8 +40,9 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 pub(crate) use answer::{Answer, empty, error, json, text};
-pub(crate) use ask::{Ask, Refusal, authorized, media_type};
+pub(crate) use ask::{Ask, Refusal, authorized, encoding, media_type};
 use pulse::{Overdue, Pulse, Watched};
+pub(in crate::source) use store::Taker;
 
 use super::listener::serve_named;
 use super::{Allowed, Connection, DRAIN_QUIET, DRAIN_TIME, Listener, Stream};
@@ -59,7 +61,12 @@ const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 /// What an HTTP/2 request's head may have, in bytes.
 const HEAD_BYTES_MAX: u32 = 32 << 10;
-/// The memory of all bodies of a listener is this, or twice the largest body where that is more.
+/// Records that a request may have: each takes memory, however small it is.
+const RECORDS_MAX: usize = 256 << 10;
+/// Likewise categories with their attributes, and the bytes of these.
+const KEYS_MAX: usize = 10_000;
+const KEY_BYTES_MAX: usize = 8 << 20;
+/// What requests may take of memory is this, or four of the largest bodies where that is more.
 const BODIES_BYTES: usize = 64 << 20;
 /// How long requests in work have for their answers when the listener is stopped.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
@@ -108,7 +115,7 @@ impl Door {
             name: name.into(),
             counters,
             limits,
-            room: Arc::new(Semaphore::new(BODIES_BYTES.max(2 * limits.body_max))),
+            room: Arc::new(Semaphore::new(room_bytes(&limits))),
             requests: Semaphore::new(REQUESTS_MAX),
         })
     }
@@ -117,6 +124,11 @@ impl Door {
     pub(crate) fn counters(&self) -> &Counters {
         &self.counters
     }
+}
+
+/// The memory of all requests of a listener.
+fn room_bytes(limits: &Limits) -> usize {
+    BODIES_BYTES.max(4 * limits.body_max)
 }
 
 /// Has `handler` answer every request until `stop`; then those that were sent by then, and returns when all connections

@@ -1,17 +1,109 @@
-//! A small HTTP client for tests.
+//! For tests: a small HTTP client, and the records that a request becomes.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, UInt8Type};
 use bytes::Bytes;
+use futures::FutureExt;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper::{HeaderMap, Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use logboom_config::Source;
+use logboom_wire::block::{BlockPlace, Encoder};
+use logboom_wire::{StreamId, column};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::Answer;
-use crate::source::testing::PATIENCE;
+use super::{Answer, Refusal, Taker};
+use crate::source::Inlet;
+use crate::source::testing::{PATIENCE, context};
+
+/// A record with all that it has. The attributes are those of its run and its own, but not the source's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Whole {
+    pub(crate) category: String,
+    pub(crate) body: Vec<u8>,
+    /// When the event happened, ns since 1970; 0 for unknown.
+    pub(crate) timestamp: i64,
+    pub(crate) severity_number: u8,
+    pub(crate) severity_text: String,
+    pub(crate) attributes: BTreeMap<String, String>,
+    pub(crate) trace_id: Vec<u8>,
+    pub(crate) span_id: Vec<u8>,
+}
+
+impl Whole {
+    pub(crate) fn new(category: &str, body: impl AsRef<[u8]>) -> Self {
+        Self { category: category.to_owned(), body: body.as_ref().to_vec(), ..Self::default() }
+    }
+
+    pub(crate) fn with(mut self, key: &str, value: &str) -> Self {
+        self.attributes.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    pub(crate) fn at(self, timestamp: i64) -> Self {
+        Self { timestamp, ..self }
+    }
+}
+
+/// The records that `read` has a source take.
+pub(in crate::source) fn wholes(
+    source: &Source,
+    read: impl FnOnce(&mut Taker) -> Result<(), Refusal>,
+) -> Result<Vec<Whole>, Refusal> {
+    let inlet = Inlet::new(source.clone(), context());
+    let mut taker = Taker::new(&inlet);
+    let observed = taker.observed;
+    read(&mut taker)?;
+    let receipt = inlet.append_all(taker.into_batch()).now_or_never().expect("there is room").unwrap();
+    if receipt.is_none() {
+        return Ok(vec![]);
+    }
+    let mut wholes = Vec::new();
+    for pending in inlet.context().intake.take(Duration::ZERO, None).unwrap().blocks {
+        let place = BlockPlace { stream: StreamId::random(), number: 1, first_record: 0, host: "host-1" };
+        let block = Encoder::default().encode(place, pending.runs, Vec::new()).unwrap();
+        for (index, run) in block.header().runs.iter().enumerate() {
+            let batch = block.decode_run(index).unwrap();
+            let column = |name| batch.column_by_name(name);
+            for row in 0..batch.num_rows() {
+                let text = |name| column(name).map(|column| column.as_string::<i32>().value(row).to_owned());
+                let id = |name| column(name).map(|column| column.as_fixed_size_binary().value(row).to_vec());
+                let time = column(column::TIMESTAMP).map(|column| column.as_primitive::<Int64Type>().value(row));
+                let number =
+                    column(column::SEVERITY_NUMBER).map(|column| column.as_primitive::<UInt8Type>().value(row));
+                let mut whole = Whole {
+                    category: run.key.category.clone(),
+                    body: column(column::BODY).unwrap().as_binary::<i32>().value(row).to_vec(),
+                    timestamp: time.filter(|time| *time != observed).unwrap_or_default(),
+                    severity_number: number.unwrap_or_default(),
+                    severity_text: text(column::SEVERITY_TEXT).unwrap_or_default(),
+                    attributes: run.key.attributes.iter().cloned().collect(),
+                    trace_id: id(column::TRACE_ID).unwrap_or_default(),
+                    span_id: id(column::SPAN_ID).unwrap_or_default(),
+                };
+                whole.trace_id.truncate(if whole.trace_id == [0; 16] { 0 } else { 16 });
+                whole.span_id.truncate(if whole.span_id == [0; 8] { 0 } else { 8 });
+                if let Some(attributes) = column(column::ATTRIBUTES).map(|column| column.as_map().value(row)) {
+                    let (keys, values) =
+                        (attributes.column(0).as_string::<i32>(), attributes.column(1).as_string::<i32>());
+                    let own = keys.iter().zip(values).map(|(key, value)| (key.unwrap().into(), value.unwrap().into()));
+                    let own: Vec<(String, String)> = own.collect();
+                    let unique: BTreeMap<_, _> = own.iter().cloned().collect();
+                    assert_eq!(own.len(), unique.len(), "keys are unique");
+                    whole.attributes.extend(own);
+                }
+                wholes.push(whole);
+            }
+        }
+    }
+    Ok(wholes)
+}
 
 /// One connection.
 pub(crate) enum Client {
