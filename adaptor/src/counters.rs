@@ -1,14 +1,16 @@
-//! What an adaptor counts. Every record that does not reach the spool as it came is counted here by reason.
+//! What an adaptor counts: each source by itself, and the adaptor what belongs to none. Every record that does not reach the spool as it came is counted here by reason.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// Counts since the adaptor's start. Cheap to add to from anywhere.
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
+        /// Counts since the start of a source or an adaptor. Cheap to add to from anywhere.
         #[derive(Debug, Default)]
         pub struct Counters {
-            $($(#[$doc])* pub $name: Counter,)*
+            $($(#[doc = $doc])* pub $name: Counter,)*
+            /// Bytes of followed files that are not read yet, as of the last look at them.
+            pub lag_bytes: Gauge,
         }
 
         impl Counters {
@@ -17,17 +19,32 @@ macro_rules! counters {
                 $(see(stringify!($name), self.$name.get());)*
             }
 
-            /// Every count that is not zero, as `name=count` separated by spaces.
-            pub fn report(&self) -> String {
-                let mut report = String::new();
-                $(if self.$name.get() > 0 {
-                    let space = if report.is_empty() { "" } else { " " };
-                    let _ = write!(report, concat!("{}", stringify!($name), "={}"), space, self.$name.get());
-                })*
-                report
+            /// Shows every name with what it means.
+            pub fn meanings(mut see: impl FnMut(&'static str, &'static str)) {
+                $(see(stringify!($name), concat!($($doc),*).trim_ascii());)*
+            }
+
+            /// Adds all of `other`.
+            pub fn add_all(&self, other: &Counters) {
+                $(self.$name.add(other.$name.get());)*
+                self.lag_bytes.set(self.lag_bytes.get() + other.lag_bytes.get());
             }
         }
     };
+}
+
+impl Counters {
+    /// Every count that is not zero, as `name=count` separated by spaces.
+    pub fn report(&self) -> String {
+        let mut report = String::new();
+        self.each(|name, count| {
+            if count > 0 {
+                let space = if report.is_empty() { "" } else { " " };
+                let _ = write!(report, "{space}{name}={count}");
+            }
+        });
+        report
+    }
 }
 
 counters! {
@@ -70,6 +87,10 @@ counters! {
     files_failed,
     /// Files that were truncated while they were followed.
     files_truncated,
+    /// Starts of commands (`exec`, `journald`) that failed.
+    commands_failed,
+    /// Commands that ran for longer than `timeout` and were killed.
+    commands_timed_out,
     /// Damaged frames found in the spool and set aside.
     frames_quarantined,
     /// Records of blocks that were lost in damaged frames, as far as they can be told.
@@ -95,6 +116,22 @@ impl Counter {
     }
 
     /// The count.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Sets the value.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

@@ -1,6 +1,8 @@
 //! `[adaptor]`: what one host takes in, keeps and sends.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::address::collector_address;
@@ -14,6 +16,9 @@ use crate::spool::Spool;
 
 /// The most bytes of a token file.
 pub(crate) const TOKEN_BYTES_MAX: u64 = 1024;
+
+/// The most bytes of a socket's path.
+const SOCKET_BYTES_MAX: usize = 107;
 
 /// Settings of the adaptor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +39,14 @@ pub struct Adaptor {
     pub token: Option<Secret>,
     /// How long a stop waits for spooled blocks to be committed; 0 to 1 day.
     pub drain_timeout: Duration,
+    /// Where HTTP lists, adds and removes sources; on loopback. None is nowhere.
+    pub control: Option<SocketAddr>,
+    /// Whether the settings name that address, so that it must be free.
+    pub control_is_given: bool,
+    /// A Unix socket for the same; none is not at all.
+    pub control_socket: Option<PathBuf>,
+    /// The token that requests at `control` must show.
+    pub control_token: Option<Secret>,
     /// Attributes put on every record.
     pub labels: BTreeMap<String, String>,
 }
@@ -55,8 +68,28 @@ impl Adaptor {
             collectors: collectors(&section.get("collectors"))?,
             token: section.given("token_file").map(|file| file.secret(TOKEN_BYTES_MAX)).transpose()?,
             drain_timeout: section.get("drain_timeout").duration(Duration::ZERO..=Duration::from_hours(24))?,
+            control: control(&section.get("control"))?,
+            control_is_given: section.given("control").is_some(),
+            control_socket: section
+                .given("control_socket")
+                .map(|path| path.name(SOCKET_BYTES_MAX).map(PathBuf::from))
+                .transpose()?,
+            control_token: section.given("control_token_file").map(|file| file.secret(TOKEN_BYTES_MAX)).transpose()?,
             labels: section.get("labels").texts()?,
         })
+    }
+}
+
+fn control(value: &Value<'_>) -> Result<Option<SocketAddr>, Error> {
+    if value.text()?.is_empty() {
+        return Ok(None);
+    }
+    let listen = value.listen()?;
+    match listen.ip().to_canonical().is_loopback() {
+        true => Ok(Some(listen)),
+        false => Err(value.wrong(format!(
+            "is {listen}, which other machines can reach; write a loopback address such as \"127.0.0.1:14632\""
+        ))),
     }
 }
 

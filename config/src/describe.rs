@@ -32,7 +32,16 @@ fn describe_adaptor(text: &mut String, adaptor: &Adaptor) {
         let _ = writeln!(text, "  takes nothing in, only sends what is spooled: there is no [[adaptor.source]]");
     }
     for source in &adaptor.sources {
-        let _ = writeln!(text, "  {}", describe_source(source));
+        let _ = writeln!(text, "  {}", source.describe());
+    }
+    match (adaptor.control, &adaptor.control_socket) {
+        (None, None) => {}
+        (listen, socket) => {
+            let listen = listen.map(|listen| format!("http://{listen}"));
+            let socket = socket.as_ref().map(|path| format!("the unix socket {}", path.display()));
+            let places: Vec<_> = listen.into_iter().chain(socket).collect();
+            let _ = writeln!(text, "  is controlled at {}", places.join(" and "));
+        }
     }
     for route in &adaptor.routes {
         let _ = writeln!(text, "  {}", route.describe());
@@ -45,6 +54,13 @@ fn describe_adaptor(text: &mut String, adaptor: &Adaptor) {
     };
     let _ = writeln!(text, "  spools in {}, up to {}, then {then}", path.display(), ByteSize(*max_size));
     let _ = writeln!(text, "  sends to {}, {}", adaptor.collectors.join(" or "), token(&adaptor.token));
+}
+
+impl Source {
+    /// One line that says what it takes in.
+    pub fn describe(&self) -> String {
+        describe_source(self)
+    }
 }
 
 fn describe_source(source: &Source) -> String {

@@ -31,6 +31,11 @@ impl Origin<'_> {
 
 /// Parses the text and checks that every key in it is known.
 pub(crate) fn parse<'a>(origin: Origin<'a>) -> Result<DeTable<'a>, Error> {
+    parse_table(origin, "")
+}
+
+/// The same for a text whose keys stand under the heading `path`.
+pub(crate) fn parse_table<'a>(origin: Origin<'a>, path: &str) -> Result<DeTable<'a>, Error> {
     let table = DeTable::parse(origin.text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
         let message = error.message().replace('\n', ", ");
@@ -42,7 +47,7 @@ pub(crate) fn parse<'a>(origin: Origin<'a>) -> Result<DeTable<'a>, Error> {
     })?;
     let table = table.into_inner();
     let mut unknown = Vec::new();
-    find_unknown(origin, "", &table, &mut unknown);
+    find_unknown(origin, path, &table, &mut unknown);
     match unknown.into_iter().min_by_key(|(at, _)| *at) {
         Some((_, error)) => Err(error),
         None => Ok(table),

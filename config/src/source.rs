@@ -20,6 +20,7 @@ pub use tcp::{TcpSource, Tls};
 pub use udp::UdpSource;
 pub use unix::{UnixSocketKind, UnixSource};
 
+use crate::document::{self, Origin};
 use crate::error::Error;
 use crate::keys::{self, SOURCE, SOURCE_TYPES};
 use crate::section::{Section, Value};
@@ -205,6 +206,33 @@ impl SourceKind {
 }
 
 impl Source {
+    /// Checks one source in TOML, whose keys are those of `[[adaptor.source]]`; errors name `file_name`. Without a name it
+    /// gets one that none of `others` has. Reads the secret files that it names.
+    ///
+    /// # Errors
+    /// As [`crate::Settings::parse`]. Whether it clashes with others is for [`Source::clash`] to tell.
+    pub fn parse(file_name: &str, text: &str, others: &[Source]) -> Result<Source, Error> {
+        let origin = Origin { file: file_name, text };
+        let table = document::parse_table(origin, SOURCE)?;
+        let section = Section::new(origin, SOURCE, &table, 0);
+        let source_type = source_type(&section)?;
+        let kind = SourceKind::read(source_type, &section)?;
+        let name = match section.given("name") {
+            Some(name) => name.name(NAME_BYTES_MAX)?,
+            None => free_name(source_type, |name| others.iter().any(|other| other.name == name)),
+        };
+        Source::with_kind(name, kind, &section)
+    }
+
+    /// Why it cannot run beside `other`: the key and what is wrong with it, in one line. They may not share a name, nor
+    /// take the same records in.
+    pub fn clash(&self, other: &Source) -> Option<String> {
+        if self.name == other.name {
+            return Some(format!("key `{SOURCE}.name` is `{}`, the name of another source; choose another", self.name));
+        }
+        clash::between(self, other).map(|(key, message)| format!("key `{SOURCE}.{key}` {message}"))
+    }
+
     /// A source with the defaults of its kind. Nothing is checked: names must be unique.
     pub fn new(name: impl Into<String>, kind: SourceKind) -> Source {
         Source::with_kind(name.into(), kind, &Section::defaults(SOURCE)).expect("the defaults are valid")
@@ -300,16 +328,22 @@ fn names(sections: &[Section<'_>]) -> Result<Vec<String>, Error> {
             Some(name) => name.clone(),
             None => {
                 let source_type = source_type(section)?;
-                let taken = |name: &String| names.contains(name) || given.iter().flatten().any(|given| given == name);
-                let mut numbered = (2..).map(|n| format!("{source_type}-{n}"));
-                let plain = source_type.to_owned();
-                match taken(&plain) {
-                    false => plain,
-                    true => numbered.find(|name| !taken(name)).unwrap_or(plain),
-                }
+                let taken = |name: &str| {
+                    names.iter().chain(given.iter().flatten()).any(|taken| taken == name)
+                };
+                free_name(source_type, taken)
             }
         };
         names.push(name);
     }
     Ok(names)
+}
+
+/// The type, or else the type with the first number that makes it a name that is not `taken`.
+fn free_name(source_type: &str, taken: impl Fn(&str) -> bool) -> String {
+    let mut numbered = (2..).map(|n| format!("{source_type}-{n}"));
+    match taken(source_type) {
+        false => source_type.to_owned(),
+        true => numbered.find(|name| !taken(name)).unwrap_or_default(),
+    }
 }

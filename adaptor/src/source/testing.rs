@@ -104,6 +104,8 @@ pub(crate) struct Rig {
     pub(crate) stop: CancellationToken,
     may_sync: Arc<(Mutex<bool>, Condvar)>,
     pub(crate) synced: Arc<Mutex<Vec<Seen>>>,
+    /// Newest positions by key.
+    pub(crate) positions: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
 impl Rig {
@@ -113,18 +115,31 @@ impl Rig {
             stop: CancellationToken::new(),
             may_sync: Arc::default(),
             synced: Arc::default(),
+            positions: Arc::default(),
         };
         rig.hold(false);
         let (intake, gate, synced) = (rig.context.intake.clone(), rig.may_sync.clone(), rig.synced.clone());
+        let positions = rig.positions.clone();
         std::thread::spawn(move || {
             while let Some(mut taken) = intake.take(Duration::from_millis(1), None) {
                 drop(gate.1.wait_while(gate.0.lock().unwrap(), |open| !*open).unwrap());
+                for block in &taken.blocks {
+                    positions.lock().unwrap().extend(block.positions.clone());
+                }
                 let tickets = taken.tickets();
                 synced.lock().unwrap().extend(taken.blocks.into_iter().flat_map(records));
                 intake.synced(tickets);
             }
         });
         rig
+    }
+
+    /// What a rig is after a restart with what this one has made durable.
+    pub(crate) fn restarted(&self) -> Self {
+        let mut next = Self::new();
+        next.context.positions = Arc::new(self.positions.lock().unwrap().clone());
+        next.context.resumed = true;
+        next
     }
 
     /// Keeps the writer from syncing, or lets it again.

@@ -9,7 +9,7 @@
 
 pub mod durable;
 pub mod positions;
-mod quarantine;
+pub mod quarantine;
 mod reader;
 mod recovery;
 pub mod segment;
@@ -218,6 +218,26 @@ impl Spool {
     /// Bytes on disk.
     pub fn bytes(&self) -> u64 {
         self.lock().bytes
+    }
+
+    /// The most bytes on disk.
+    pub fn max_bytes(&self) -> u64 {
+        self.settings.max_size
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The newest positions that are durable, by key.
+    pub fn positions(&self) -> BTreeMap<String, String> {
+        let index = self.lock();
+        let mut positions = index.folded.clone();
+        for segment in index.streams.values().flat_map(|stream| &stream.segments) {
+            positions.merge(&segment.positions);
+        }
+        positions.values()
     }
 
     /// Whether everything is committed.

@@ -189,6 +189,11 @@ impl Followed {
         self.read >= self.look.size
     }
 
+    /// Bytes that the last look saw and that are not read yet.
+    pub fn lag(&self) -> u64 {
+        self.look.size.saturating_sub(self.read)
+    }
+
     /// Whether something was read that is not handed over: an unfinished line, or record.
     pub fn has_partial(&self) -> bool {
         self.has_partial_line() || self.parser.holds()

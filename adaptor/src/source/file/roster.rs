@@ -232,6 +232,7 @@ impl Roster {
         for id in finished {
             self.finish(id, &mut folders);
         }
+        self.context.counters.lag_bytes.set(self.files.values().map(Followed::lag).sum());
         let pause = (start.elapsed() * LOOK_TIME_PART).min(LOOK_PAUSE_MAX);
         self.next_look = Instant::now() + self.poll_interval.max(pause);
     }

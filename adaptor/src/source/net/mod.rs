@@ -27,7 +27,8 @@ pub(super) use seldom::Seldom;
 pub(super) use stream::Stream;
 pub(super) use tcp::bind_tcp;
 pub(super) use udp::bind_udp;
-pub(super) use unix::{bind_unix_datagram, bind_unix_stream};
+pub(super) use unix::bind_unix_datagram;
+pub(crate) use unix::bind_unix_stream;
 
 /// How long a stopped source reads on at most.
 pub(super) const DRAIN_TIME: Duration = Duration::from_secs(1);

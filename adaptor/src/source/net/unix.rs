@@ -28,7 +28,7 @@ const PATH_BYTES_MAX: usize = 107;
 ///
 /// # Errors
 /// Says what is wrong with the path or the owner and how to mend it.
-pub(in crate::source) fn bind_unix_stream(source: &str, settings: &UnixSource) -> Result<(Listener, Allowed), String> {
+pub(crate) fn bind_unix_stream(source: &str, settings: &UnixSource) -> Result<(Listener, Allowed), String> {
     let (socket, file) = bind(settings, SocketType::STREAM)?;
     let listener = UnixListener::from_std(socket.into()).map_err(|error| unusable(settings, &error))?;
     info!(source, path = %settings.path.display(), "listening (Unix socket)");
