@@ -15,7 +15,7 @@ fn bodies(carries: Carries) -> Vec<Vec<u8>> {
         vec![b'x'; 1_000_000],
     ];
     if carries != Carries::Line {
-        bodies.extend([Vec::new(), b"one\ntwo\r\nthree\n".to_vec(), b"nul \0 inside".to_vec()]);
+        bodies.extend([Vec::new(), b"one\ntwo\r\nthree".to_vec(), b"nul \0 inside".to_vec()]);
     }
     if carries == Carries::Bytes {
         bodies.extend([b"latin1 \xe9 and worse \xff\xfe\x80".to_vec(), (0..=255).collect()]);

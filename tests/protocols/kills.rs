@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 
-use super::Protocol;
 use super::client::Client;
+use super::{Answers, Protocol};
 use crate::harness::{PATIENCE, Pipeline, Plan};
 use crate::oracle::Record;
 
@@ -13,7 +13,7 @@ use crate::oracle::Record;
 const AHEAD: u64 = 150;
 
 pub fn check(protocol: &Protocol, rounds: u64) {
-    if !protocol.acknowledges {
+    if protocol.answers != Answers::AsItGoes {
         return;
     }
     let mut pipeline = Pipeline::with_source(Plan::default(), protocol.source);

@@ -29,7 +29,18 @@ pub struct Protocol {
     /// What the script is told to send to, with the same placeholders.
     address: &'static str,
     carries: Carries,
-    acknowledges: bool,
+    answers: Answers,
+}
+
+/// What a client learns of its records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answers {
+    /// Nothing.
+    None,
+    /// Whether they are durable. The script sends them as it gets them.
+    AsItGoes,
+    /// Likewise; the script reads all of its input first.
+    AfterAll,
 }
 
 /// What bodies a protocol can carry.
@@ -82,6 +93,118 @@ protocols! {
         script: "lines.py",
         address: "127.0.0.1:{port}",
         carries: Carries::Text,
-        acknowledges: true,
+        answers: Answers::AsItGoes,
+    },
+    scribe_facebook_scribe: Protocol {
+        source: "type = \"scribe\"\nlisten = \"127.0.0.1:{port}\"",
+        interpreter: Interpreter::Python,
+        script: "scribe.py",
+        address: "127.0.0.1:{port}",
+        carries: Carries::Bytes,
+        answers: Answers::AsItGoes,
+    },
+    scribe_npm: Protocol {
+        source: "type = \"scribe\"\nlisten = \"127.0.0.1:{port}\"",
+        interpreter: Interpreter::Node,
+        script: "scribe.js",
+        address: "127.0.0.1:{port}",
+        carries: Carries::Bytes,
+        answers: Answers::AfterAll,
+    },
+    forward_fluent_logger: Protocol {
+        source: "type = \"forward\"\nlisten = \"127.0.0.1:{port}\"",
+        interpreter: Interpreter::Python,
+        script: "forward.py",
+        address: "127.0.0.1:{port}",
+        carries: Carries::Bytes,
+        answers: Answers::AsItGoes,
+    },
+    forward_fluent_org_logger_over_a_unix_socket: Protocol {
+        source: "type = \"forward\"\ntransport = \"unix\"\npath = \"{socket}\"",
+        interpreter: Interpreter::Node,
+        script: "forward.js",
+        address: "{socket}",
+        carries: Carries::Bytes,
+        answers: Answers::AfterAll,
+    },
+    otlp_grpc_python_sdk: Protocol {
+        source: "type = \"otlp\"\ngrpc_listen = \"127.0.0.1:{port}\"\nhttp_listen = \"\"",
+        interpreter: Interpreter::Python,
+        script: "otlp_grpc.py",
+        address: "127.0.0.1:{port}",
+        carries: Carries::Bytes,
+        answers: Answers::AsItGoes,
+    },
+    otlp_http_python_sdk: Protocol {
+        source: "type = \"otlp\"\nhttp_listen = \"127.0.0.1:{port}\"\ngrpc_listen = \"\"",
+        interpreter: Interpreter::Python,
+        script: "otlp_http.py",
+        address: "127.0.0.1:{port}",
+        carries: Carries::Bytes,
+        answers: Answers::AsItGoes,
+    },
+    http: Protocol {
+        source: "type = \"http\"\nlisten = \"127.0.0.1:{port}\"",
+        interpreter: Interpreter::Python,
+        script: "http_post.py",
+        address: "127.0.0.1:{port}",
+        carries: Carries::Bytes,
+        answers: Answers::AsItGoes,
+    },
+    elasticsearch_python_client: Protocol {
+        source: "type = \"http\"\nlisten = \"127.0.0.1:{port}\"",
+        interpreter: Interpreter::Python,
+        script: "elasticsearch_bulk.py",
+        address: "127.0.0.1:{port}",
+        carries: Carries::Text,
+        answers: Answers::AsItGoes,
+    },
+    loki_python_logging_loki: Protocol {
+        source: "type = \"http\"\nlisten = \"127.0.0.1:{port}\"",
+        interpreter: Interpreter::Python,
+        script: "loki.py",
+        address: "127.0.0.1:{port}",
+        carries: Carries::Text,
+        answers: Answers::AsItGoes,
+    },
+    splunk_hec: Protocol {
+        source: "type = \"http\"\nlisten = \"127.0.0.1:{port}\"",
+        interpreter: Interpreter::Python,
+        script: "splunk.py",
+        address: "127.0.0.1:{port}",
+        carries: Carries::Text,
+        answers: Answers::AsItGoes,
+    },
+    syslog_octets_counted: Protocol {
+        source: "type = \"syslog\"\ntransport = \"tcp\"\nlisten = \"127.0.0.1:{port}\"",
+        interpreter: Interpreter::Python,
+        script: "syslog.py",
+        address: "tcp://127.0.0.1:{port}",
+        carries: Carries::Bytes,
+        answers: Answers::None,
+    },
+    syslog_logger_over_tcp: Protocol {
+        source: "type = \"syslog\"\ntransport = \"tcp\"\nlisten = \"127.0.0.1:{port}\"",
+        interpreter: Interpreter::Shell,
+        script: "syslog.sh",
+        address: "tcp://127.0.0.1:{port}",
+        carries: Carries::Line,
+        answers: Answers::None,
+    },
+    syslog_rsyslog_omfwd: Protocol {
+        source: "type = \"syslog\"\ntransport = \"tcp\"\nlisten = \"127.0.0.1:{port}\"",
+        interpreter: Interpreter::Shell,
+        script: "rsyslog.sh",
+        address: "127.0.0.1:{port}",
+        carries: Carries::Line,
+        answers: Answers::None,
+    },
+    gelf_graypy: Protocol {
+        source: "type = \"gelf\"\ntransport = \"tcp\"\nlisten = \"127.0.0.1:{port}\"",
+        interpreter: Interpreter::Python,
+        script: "gelf.py",
+        address: "tcp://127.0.0.1:{port}",
+        carries: Carries::Text,
+        answers: Answers::None,
     },
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Protocol;
 use super::client::Client;
+use super::{Answers, Protocol};
 use crate::harness::{PATIENCE, Pipeline, Plan};
 use crate::oracle::Record;
 
@@ -16,7 +16,7 @@ const RECORD_BYTES: usize = 4_000;
 const STANDSTILL: Duration = Duration::from_secs(3);
 
 pub fn check(protocol: &Protocol) {
-    if !protocol.acknowledges {
+    if protocol.answers == Answers::None {
         return;
     }
     let mut pipeline = Pipeline::with_source(Plan { spool: SPOOL, ..Plan::default() }, protocol.source);

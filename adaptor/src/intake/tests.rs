@@ -186,7 +186,7 @@ fn equal_keys_share_a_run_and_the_newest_position_counts() {
             let _receipt = intake.append(chunk).await.unwrap();
         }
     });
-    let mut taken = intake.take(Duration::ZERO, None).unwrap();
+    let taken = intake.take(Duration::ZERO, None).unwrap();
     let runs: Vec<_> = taken.blocks[0].runs.iter().map(|(key, rows)| (&key.category[..], rows.len())).collect();
     assert_eq!(runs, [("a", 3), ("b", 3)]);
     assert_eq!(taken.blocks[0].positions, BTreeMap::from([("p".into(), "2".into())]));

@@ -9,8 +9,6 @@ pub(crate) enum Compression {
     Gzip,
     /// RFC 1950.
     Zlib,
-    /// RFC 1951.
-    Deflate,
     /// RFC 8878.
     Zstd,
     /// Snappy's block format.
@@ -37,7 +35,6 @@ pub(crate) fn decompress(
     match compression {
         Compression::Gzip => read(flate2::read::MultiGzDecoder::new(compressed), bytes_max),
         Compression::Zlib => read(flate2::read::ZlibDecoder::new(compressed), bytes_max),
-        Compression::Deflate => read(flate2::read::DeflateDecoder::new(compressed), bytes_max),
         Compression::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(compressed)?;
             // A window is allocated as a whole: 8 MiB is what every encoder stays within unless told otherwise.
@@ -74,8 +71,7 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Compression; 5] =
-        [Compression::Gzip, Compression::Zlib, Compression::Deflate, Compression::Zstd, Compression::Snappy];
+    const ALL: [Compression; 4] = [Compression::Gzip, Compression::Zlib, Compression::Zstd, Compression::Snappy];
 
     fn compress(compression: Compression, bytes: &[u8]) -> Vec<u8> {
         let level = flate2::Compression::fast();
@@ -87,11 +83,6 @@ mod tests {
             }
             Compression::Zlib => {
                 let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), level);
-                encoder.write_all(bytes).unwrap();
-                encoder.finish().unwrap()
-            }
-            Compression::Deflate => {
-                let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), level);
                 encoder.write_all(bytes).unwrap();
                 encoder.finish().unwrap()
             }

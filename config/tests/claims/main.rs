@@ -6,11 +6,13 @@
 //! * `routes`: rules, good and bad
 //! * `secrets`: where secrets come from and where they do not go
 //! * `parsing`: how lines become records, and what cannot be
+//! * `manual`: the manual of sources is complete
 //! * `mangled`: no text makes it panic, or answer with more than one line
 
 mod defaults;
 mod errors;
 mod mangled;
+mod manual;
 mod parsing;
 mod routes;
 mod secrets;
