@@ -163,7 +163,10 @@ impl Changes {
     /// Calls `with` with the changed record.
     pub(super) fn apply(&mut self, record: &Record<'_>, with: impl FnOnce(&Record<'_>)) {
         let Some(attributes) = &self.attributes else {
-            return with(&Record { body: self.body(record), ..*record });
+            return match &self.body {
+                None => with(record),
+                Some(body) => with(&Record { body, ..*record }),
+            };
         };
         let mut pairs: Vec<(&str, &str)> = recycle(std::mem::take(&mut self.pairs));
         pairs.extend(attributes.iter());

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use logboom_config::keys::KEYS;
 use logboom_config::{Limit, Route};
 
 use crate::{parse, refuse};
@@ -165,5 +166,19 @@ stop = true
          then no further rule\n",
     ] {
         assert!(description.contains(line), "{description}");
+    }
+}
+
+#[test]
+fn the_manual_names_every_key_and_its_examples_can_be_read() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/routing.md");
+    let manual = std::fs::read_to_string(path).unwrap();
+    let examples: Vec<&str> = manual.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(examples.len(), 6);
+    examples.iter().for_each(|example| drop(parse(example)));
+    let together = parse(&examples[..5].concat()).adaptor.unwrap();
+    assert_eq!(together.routes.len(), 9);
+    for key in KEYS.iter().filter(|key| key.heading() == "adaptor.route") {
+        assert!(manual.contains(&format!("`{}`", key.short_name())), "{}", key.name);
     }
 }

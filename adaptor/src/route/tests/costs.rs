@@ -29,7 +29,7 @@ fn route_costs() {
     for (name, rules) in cases {
         let context = with_rules(rules);
         let mut funnel = funnel(&context);
-        let (rounds, lines) = (2000, 480);
+        let (rounds, lines) = (500, 480);
         let measured = |each: &mut dyn FnMut(&mut Chunk)| {
             let start = Instant::now();
             for _ in 0..rounds {

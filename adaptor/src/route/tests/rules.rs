@@ -262,3 +262,43 @@ add_attributes = { a = "b" }
     assert_eq!(context.routes.report(), "noise/drop=3 flood/limit=1");
     assert_eq!(context.counters.records_dropped_by_route.get(), 4);
 }
+
+#[test]
+fn the_examples_of_the_manual_do_what_it_says() {
+    let manual = include_str!("../../../../docs/routing.md");
+    let examples: Vec<&str> = manual.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let probe = record(r#"10.0.0.1 - - [21/Nov/2023:09:04:11 +0000] "GET /healthz HTTP/1.1" 200 2 "-" "probe""#);
+    let page = record(r#"10.0.0.1 - - [21/Nov/2023:09:04:11 +0000] "GET /?q=GET+/healthz HTTP/1.1" 200 2 "-" "x""#);
+    let sent = [("nginx.access", probe), ("apache", probe), ("nginx.access", page)];
+    assert_eq!(
+        stored(examples[0], &sent).iter().map(|seen| &*seen.category).collect::<Vec<_>>(),
+        ["apache", "nginx.access"]
+    );
+
+    let pod = [
+        ("k8s.namespace.name", "prod-eu"),
+        ("k8s.container.name", "web"),
+        ("k8s.pod.uid", "u"),
+        ("log.file.path", "/p"),
+    ];
+    let expected = Seen::new("prod-eu.web", "x").with("env", "prod");
+    let expected = expected.with("k8s.namespace.name", "prod-eu").with("k8s.container.name", "web");
+    assert_eq!(stored(examples[1], &[("a", Record { attributes: &pod, ..record("x") })]), [expected]);
+
+    let url = [("url.query", "a=b&token=abc&c=d"), ("http.card", "4111111111111111"), ("note", "token=abc")];
+    let expected = Seen::new("a", "password=*** and <card>").with("url.query", "a=b&token=***&c=d");
+    let expected = expected.with("http.card", "<card>").with("note", "token=abc");
+    let sent = Record { attributes: &url, ..record("password=hunter2 and 4111111111111111") };
+    assert_eq!(stored(examples[2], &[("a", sent)]), [expected]);
+
+    let flood: Vec<_> = std::iter::repeat_n(("a", record("x")), 60_000).collect();
+    assert_eq!(stored(examples[3], &flood).len(), 50_000);
+    let errors: Vec<_> = flood.iter().map(|(_, x)| ("a", Record { severity_number: 17, ..*x })).collect();
+    assert_eq!(stored(examples[3], &errors).len(), 60_000);
+
+    let example = examples[4].replace("syslog*", "in*");
+    let from = |app| Record { attributes: app, ..record("x") };
+    let sent =
+        [("a", from(&[("syslog.app_name", "crond")])), ("b", from(&[("syslog.app_name", "x")])), ("c", from(&[]))];
+    assert_eq!(stored(&example, &sent).len(), 1);
+}

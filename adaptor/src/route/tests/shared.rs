@@ -38,7 +38,6 @@ set_category = "far.{category}"
     (0..3).for_each(|_| funnel.line(0, b"x", &mut chunk));
     assert!(!funnel.is_fast(), "now the limit is for them");
     assert_eq!((chunk.records(), chunk.dropped()), (1, 2));
-    let lines = Chunk::default();
     for rule in
         ["body = \"\"\ndrop = true", "sample = 0.5", "severity = \"none\"\nstop = true", "redact = [{ regex = \"x\" }]"]
     {
@@ -47,7 +46,6 @@ set_category = "far.{category}"
         funnel.line(0, b"x", &mut Chunk::default());
         assert!(!funnel.is_fast(), "{rule}");
     }
-    drop(lines);
 }
 
 #[test]
