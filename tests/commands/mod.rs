@@ -2,5 +2,6 @@
 
 mod errors;
 mod readme;
+mod sources;
 mod volume;
 mod walk_through;
