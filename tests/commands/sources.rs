@@ -55,8 +55,10 @@ fn every_example_of_the_manual_works_as_it_stands() {
     wait_until("every source has records", PATIENCE, || {
         let query = run(logboom().args(["query", "--quiet", "-o", "csv", sql]).current_dir(folder.path()), b"");
         counted = String::from_utf8_lossy(&query.stdout).into_owned();
-        sources.iter().all(|source| counted.lines().any(|line| line.starts_with(&format!("{source},"))))
-            || { std::thread::sleep(std::time::Duration::from_millis(200)); false }
+        sources.iter().all(|source| counted.lines().any(|line| line.starts_with(&format!("{source},")))) || {
+            std::thread::sleep(std::time::Duration::from_millis(200));
+            false
+        }
     });
     println!("{counted}");
     // What a few of them say, to be sure that it is what was sent.

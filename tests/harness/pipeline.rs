@@ -65,6 +65,7 @@ impl AdaptorNode {
     /// Waits until it takes records.
     #[track_caller]
     pub fn wait_ready(&self) {
+        self.node.wait_for("adaptor started", PATIENCE);
         wait_until("the adaptor listens", PATIENCE, || UnixStream::connect(&self.socket).is_ok());
     }
 }

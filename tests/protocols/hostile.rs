@@ -194,7 +194,7 @@ fn lines_over_tcp() {
 fn scribe() {
     check(&Listener {
         source: "type = \"scribe\"\nlisten = \"127.0.0.1:{port}\"",
-        honest: (|| encode::scribe(1, "honest", &[LINE]), Some(b"\0\0\0\x1b\x80\x01\0\x02\0\0\0\x03Log")),
+        honest: (|| encode::scribe(1, "honest", &[LINE]), Some(b"\0\0\0\x17\x80\x01\0\x02\0\0\0\x03Log")),
         hostile: || {
             let many = [
                 &[0, 0, 0, 30, 0x80, 1, 0, 1, 0, 0, 0, 3][..],

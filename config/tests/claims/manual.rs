@@ -50,7 +50,11 @@ fn the_manual_of_sources_has_every_key() {
         if std::env::var_os("LOGBOOM_WRITE_DOCS").is_some() {
             manual.replace_range(from..to, &table);
         } else {
-            assert_eq!(manual[from..to], table, "of {name}; LOGBOOM_WRITE_DOCS=1 cargo test -p logboom-config writes it");
+            assert_eq!(
+                manual[from..to],
+                table,
+                "of {name}; LOGBOOM_WRITE_DOCS=1 cargo test -p logboom-config writes it"
+            );
         }
     }
     if std::env::var_os("LOGBOOM_WRITE_DOCS").is_some() {
