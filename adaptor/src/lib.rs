@@ -84,10 +84,7 @@ impl Adaptor {
     ///
     /// # Errors
     /// As [`Adaptor::start`].
-    pub async fn start_with(
-        settings: Settings,
-        optional: Vec<Source>,
-    ) -> Result<(Self, Vec<OpenError>), StartError> {
+    pub async fn start_with(settings: Settings, optional: Vec<Source>) -> Result<(Self, Vec<OpenError>), StartError> {
         let counters = Arc::new(Counters::default());
         let (spool, recovered) = Spool::open(&settings.spool, counters.clone())?;
         let host: Arc<str> = settings.host.clone().unwrap_or_else(host_name).into();

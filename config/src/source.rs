@@ -328,9 +328,7 @@ fn names(sections: &[Section<'_>]) -> Result<Vec<String>, Error> {
             Some(name) => name.clone(),
             None => {
                 let source_type = source_type(section)?;
-                let taken = |name: &str| {
-                    names.iter().chain(given.iter().flatten()).any(|taken| taken == name)
-                };
+                let taken = |name: &str| names.iter().chain(given.iter().flatten()).any(|taken| taken == name);
                 free_name(source_type, taken)
             }
         };

@@ -97,7 +97,9 @@ pub(crate) async fn bind(settings: &Settings) -> Result<Bound, String> {
                     "`adaptor.control`: cannot listen at {address}: {error}; set another port, or \"\" for none"
                 ));
             }
-            Err(error) => warn!(%address, %error, "no live control: cannot listen at its default address; set `adaptor.control`"),
+            Err(error) => {
+                warn!(%address, %error, "no live control: cannot listen at its default address; set `adaptor.control`")
+            }
         }
     }
     Ok(Bound(bound))
@@ -197,7 +199,8 @@ impl Control {
             return Some(error(StatusCode::FORBIDDEN, message));
         }
         if head.uri.path() != "/health" && !authorized(&head.headers, self.token.as_ref()) {
-            let mut answer = error(StatusCode::UNAUTHORIZED, "send the token of `adaptor.control_token_file` as bearer");
+            let mut answer =
+                error(StatusCode::UNAUTHORIZED, "send the token of `adaptor.control_token_file` as bearer");
             answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             return Some(answer);
         }

@@ -149,7 +149,9 @@ impl Sources {
             let context = self.context_of_added(&source, self.context.positions.as_ref().clone());
             let opened = match clash {
                 Some(clash) => Err(clash),
-                None => self.opened(source.clone(), Some(settings.clone()), context).await.map_err(|error| error.message),
+                None => {
+                    self.opened(source.clone(), Some(settings.clone()), context).await.map_err(|error| error.message)
+                }
             };
             let entry = opened.unwrap_or_else(|error| {
                 warn!(source = source.name, error, "a source that was added cannot be opened");
@@ -172,8 +174,7 @@ impl Sources {
     pub(crate) async fn add(&self, settings: &str, trusted: bool) -> Result<Listed, Refusal> {
         let _changing = self.change().await?;
         let others = self.sources();
-        let source =
-            Source::parse(REQUEST, settings, &others).map_err(|error| Refusal::Wrong(error.to_string()))?;
+        let source = Source::parse(REQUEST, settings, &others).map_err(|error| Refusal::Wrong(error.to_string()))?;
         if runs_programs(&source) && !trusted {
             return Err(Refusal::Forbidden);
         }
@@ -244,7 +245,10 @@ impl Sources {
         if let State::Runs(mut task) = state
             && timeout(REMOVE_TIMEOUT, &mut task).await.is_err()
         {
-            warn!(source = source.name, "the source is slow to end; ending it without what it still holds unacknowledged");
+            warn!(
+                source = source.name,
+                "the source is slow to end; ending it without what it still holds unacknowledged"
+            );
             task.abort();
         }
         counters.lag_bytes.set(0);
