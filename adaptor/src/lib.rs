@@ -14,6 +14,7 @@ mod source;
 mod sources;
 mod spool;
 
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -57,6 +58,7 @@ pub enum StartError {
 pub struct Adaptor {
     sources: Arc<Sources>,
     control: Arc<Control>,
+    control_address: Option<SocketAddr>,
     /// Live control, and the log of counts.
     helpers: TaskTracker,
     stop_helpers: CancellationToken,
@@ -122,6 +124,7 @@ impl Adaptor {
             }
         });
         sources.run();
+        let control_address = bound.address;
         let control = Control::new(sources.clone(), spool.clone(), settings.control_token);
         let (helpers, stop_helpers) = (TaskTracker::new(), CancellationToken::new());
         helpers.spawn(control.clone().serve(bound, stop_helpers.clone()));
@@ -145,6 +148,7 @@ impl Adaptor {
         let adaptor = Self {
             sources,
             control,
+            control_address,
             helpers,
             stop_helpers,
             intake,
@@ -200,6 +204,11 @@ impl Adaptor {
     /// What has been counted so far, by all sources together.
     pub fn counters(&self) -> Counters {
         self.sources.totals()
+    }
+
+    /// Where live control listens on TCP, if it does.
+    pub fn control_address(&self) -> Option<SocketAddr> {
+        self.control_address
     }
 
     /// The rules that records pass, with what each of them has dropped.

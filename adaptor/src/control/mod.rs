@@ -22,7 +22,7 @@
 mod tests;
 mod view;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -71,28 +71,35 @@ pub(crate) struct Control {
 }
 
 /// The listeners that are bound.
-pub(crate) struct Bound(Vec<(Listener, bool)>);
+#[derive(Default)]
+pub(crate) struct Bound {
+    /// Each with whether only the adaptor's user gets to it.
+    listeners: Vec<(Listener, bool)>,
+    /// Where the TCP one is.
+    pub(crate) address: Option<SocketAddr>,
+}
 
 /// Binds what the settings ask for. The default port may be taken by another adaptor: that is a warning.
 ///
 /// # Errors
 /// Says what is wrong with an address that was given, and how to mend it.
 pub(crate) async fn bind(settings: &Settings) -> Result<Bound, String> {
-    let mut bound = Vec::new();
+    let mut bound = Bound::default();
     if let Some(path) = &settings.control_socket {
         let unix = UnixSource { mode: 0o600, ..UnixSource::at(path) };
         let (listener, _) =
             bind_unix_stream(NAME, &unix).map_err(|error| format!("`adaptor.control_socket`: {error}"))?;
-        bound.push((listener, true));
+        bound.listeners.push((listener, true));
     }
     if let Some(address) = settings.control {
         match TcpListener::bind(address).await {
             Ok(listener) => {
                 let address = listener.local_addr().unwrap_or(address);
                 info!(%address, "control listens (HTTP)");
-                bound.push((Listener::Tcp(listener, None), false));
+                bound.listeners.push((Listener::Tcp(listener, None), false));
+                bound.address = Some(address);
             }
-            Err(error) if settings.control_is_given => {
+            Err(error) if settings.control != Settings::default().control => {
                 return Err(format!(
                     "`adaptor.control`: cannot listen at {address}: {error}; set another port, or \"\" for none"
                 ));
@@ -102,7 +109,7 @@ pub(crate) async fn bind(settings: &Settings) -> Result<Bound, String> {
             }
         }
     }
-    Ok(Bound(bound))
+    Ok(bound)
 }
 
 impl Control {
@@ -118,7 +125,7 @@ impl Control {
     /// Answers requests at all that is bound until `stop`.
     pub(crate) async fn serve(self: Arc<Self>, bound: Bound, stop: CancellationToken) {
         let mut serving = JoinSet::new();
-        for (listener, private) in bound.0 {
+        for (listener, private) in bound.listeners {
             let limits = Limits { body_max: BODY_BYTES_MAX, ..Limits::default() };
             let door = Door::new(NAME, Arc::new(Counters::default()), limits);
             let allowed = Allowed { connections: CONNECTIONS_MAX, idle: IDLE_TIMEOUT };

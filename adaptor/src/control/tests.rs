@@ -1,6 +1,5 @@
 //! Live control on whole adaptors, whose collector is not there.
 
-use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -32,7 +31,6 @@ impl Home {
             sources,
             collectors: vec!["127.0.0.1:9".to_owned()],
             control: Some(control),
-            control_is_given: true,
             drain_timeout: Duration::from_secs(1),
             ..Settings::default()
         };
@@ -138,6 +136,7 @@ async fn sources_are_listed_each_with_its_own_counts() {
     assert_eq!(listed[0]["counters"], serde_json::json!({ "records_in": 2, "bytes_in": 2 }));
     assert!(listed[0]["description"].as_str().unwrap().contains(&one.to_string()));
     assert_eq!(adaptor.counters().records_in.get(), 3);
+    assert_eq!(adaptor.control_address(), Some(home.control));
     let (_, metrics) = home.ask("GET", "/metrics", LOCAL, "").await;
     for line in [
         "# TYPE logboom_records_in_total counter",
@@ -432,7 +431,9 @@ async fn the_default_port_may_be_taken_but_not_one_that_was_given() {
     let _taken = std::net::TcpListener::bind(home.control).unwrap();
     let error = Adaptor::start(home.settings.clone()).await.err().unwrap().to_string();
     assert!(error.contains("adaptor.control") && error.contains(&home.control.to_string()), "{error}");
-    home.settings.control_is_given = false;
+    home.settings.control = Settings::default().control;
+    // Whoever has it.
+    let _taken = std::net::TcpListener::bind(home.settings.control.unwrap());
     home.start().await.drain().await;
 }
 
