@@ -1,22 +1,25 @@
 //! The adaptor: takes records from sources, keeps them in a spool on local disk, and sends them to a collector.
 //!
 //! A record goes `source` → [`intake`] → `spool` → `sender`; this file starts these in the right order and ends them in
-//! the same: sources first, the sender last.
+//! the same: sources first, the sender last. Sources also come and go in between (`control`, `sources`).
 
 pub mod command;
+mod control;
 mod counters;
 mod intake;
 pub mod process;
 mod route;
 mod sender;
 mod source;
+mod sources;
 mod spool;
 
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use logboom_config::Adaptor as Settings;
+use logboom_config::{Adaptor as Settings, Source};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,7 +30,9 @@ pub use route::{Reason, Routes};
 pub use source::OpenError;
 pub use spool::SpoolError;
 
+use control::Control;
 use intake::Intake;
+use sources::Sources;
 use spool::{Spool, Writer};
 
 /// How long sources have to hand over what they hold.
@@ -44,12 +49,19 @@ pub enum StartError {
     /// A source cannot be opened.
     #[error(transparent)]
     Source(#[from] OpenError),
+    /// Live control cannot listen where the settings say.
+    #[error("{0}")]
+    Control(String),
 }
 
 /// A running adaptor.
 pub struct Adaptor {
-    sources: TaskTracker,
-    stop_sources: CancellationToken,
+    sources: Arc<Sources>,
+    control: Arc<Control>,
+    control_address: Option<SocketAddr>,
+    /// Live control, and the log of counts.
+    helpers: TaskTracker,
+    stop_helpers: CancellationToken,
     intake: Intake,
     writer: JoinHandle<u64>,
     give_up_writing: CancellationToken,
@@ -57,7 +69,6 @@ pub struct Adaptor {
     sender: JoinHandle<()>,
     drain_sender: CancellationToken,
     stop_sender: CancellationToken,
-    counters: Arc<Counters>,
     routes: Arc<Routes>,
     drain_timeout: Duration,
 }
@@ -68,6 +79,14 @@ impl Adaptor {
     /// # Errors
     /// [`StartError`] when the folder or a socket cannot be used; nothing is left running then.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        Ok(Self::start_with(settings, Vec::new()).await?.0)
+    }
+
+    /// The same with more sources, each of which may fail: those that did are returned.
+    ///
+    /// # Errors
+    /// As [`Adaptor::start`].
+    pub async fn start_with(settings: Settings, optional: Vec<Source>) -> Result<(Self, Vec<OpenError>), StartError> {
         let counters = Arc::new(Counters::default());
         let (spool, recovered) = Spool::open(&settings.spool, counters.clone())?;
         let host: Arc<str> = settings.host.clone().unwrap_or_else(host_name).into();
@@ -76,17 +95,22 @@ impl Adaptor {
         let context = source::Context {
             intake: intake.clone(),
             host: host.clone(),
-            labels: Arc::new(settings.labels),
+            labels: Arc::new(settings.labels.clone()),
             positions: Arc::new(recovered.positions),
             resumed: recovered.resumed,
-            counters: counters.clone(),
+            counters,
             routes: routes.clone(),
         };
-        let stop_sources = CancellationToken::new();
-        let mut opened = Vec::new();
-        for source in settings.sources {
-            opened.push(source::open(source, context.clone(), stop_sources.child_token()).await?);
+        let sources = Arc::new(Sources::new(context, spool.clone()));
+        for source in settings.sources.clone() {
+            sources.open(source).await?;
         }
+        let mut failed = Vec::new();
+        for source in optional {
+            failed.extend(sources.open(source).await.err());
+        }
+        sources.open_added().await;
+        let bound = control::bind(&settings).await.map_err(StartError::Control)?;
 
         let give_up_writing = CancellationToken::new();
         let writer = Writer::open(spool.clone(), &host, give_up_writing.clone());
@@ -99,12 +123,13 @@ impl Adaptor {
                 written.unwrap_or_else(|_| std::process::abort())
             }
         });
-        let sources = TaskTracker::new();
-        for running in opened {
-            sources.spawn(running);
-        }
-        sources.spawn(report(counters.clone(), routes.clone(), stop_sources.child_token()));
-        sources.close();
+        sources.run();
+        let control_address = bound.address;
+        let control = Control::new(sources.clone(), spool.clone(), settings.control_token);
+        let (helpers, stop_helpers) = (TaskTracker::new(), CancellationToken::new());
+        helpers.spawn(control.clone().serve(bound, stop_helpers.clone()));
+        helpers.spawn(report(sources.clone(), routes.clone(), stop_helpers.clone()));
+        helpers.close();
         let (drain_sender, stop_sender) = (CancellationToken::new(), CancellationToken::new());
         let sender = sender::Settings {
             collectors: settings.collectors,
@@ -114,15 +139,18 @@ impl Adaptor {
             send_expired: settings.spool.send_expired,
         };
         for stream in spool.streams().iter().filter(|stream| !sender.may_send(stream)) {
-            counters.streams_expired.add(1);
+            sources.own().streams_expired.add(1);
             warn!(stream = %stream.id, "a stream older than `adaptor.spool.max_age` is not sent: its records may be in the \
                 table already; set `adaptor.spool.send_expired = true` to send it all the same, or delete its folder");
         }
         let sender = tokio::spawn(sender::run(sender, spool.clone(), drain_sender.clone(), stop_sender.clone()));
         info!(%stream, spool = %settings.spool.path.display(), "adaptor started");
-        Ok(Self {
+        let adaptor = Self {
             sources,
-            stop_sources,
+            control,
+            control_address,
+            helpers,
+            stop_helpers,
             intake,
             writer,
             give_up_writing,
@@ -130,18 +158,18 @@ impl Adaptor {
             sender,
             drain_sender,
             stop_sender,
-            counters,
             routes,
             drain_timeout: settings.drain_timeout,
-        })
+        };
+        Ok((adaptor, failed))
     }
 
     /// Ends: stops the sources, syncs what they took in, and waits up to the drain time-out for the collector to commit
     /// it. What is not committed then stays in the spool for the next start. Whether everything is committed.
     pub async fn drain(self) -> bool {
         let deadline = Instant::now() + self.drain_timeout;
-        self.stop_sources.cancel();
-        if tokio::time::timeout(SOURCES_TIMEOUT.min(self.drain_timeout), self.sources.wait()).await.is_err() {
+        self.control.end();
+        if !self.sources.stop(SOURCES_TIMEOUT.min(self.drain_timeout)).await {
             warn!("sources are slow to end; ending without what they still hold unacknowledged");
         }
         self.intake.close();
@@ -155,15 +183,17 @@ impl Adaptor {
             }
         };
         let abandoned = abandoned.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-        self.counters.records_abandoned.add(abandoned);
+        self.sources.own().records_abandoned.add(abandoned);
         self.drain_sender.cancel();
         let mut sender = self.sender;
         if tokio::time::timeout(deadline.saturating_duration_since(Instant::now()), &mut sender).await.is_err() {
             self.stop_sender.cancel();
             let _ = sender.await;
         }
+        self.stop_helpers.cancel();
+        self.helpers.wait().await;
         let drained = self.spool.is_drained();
-        let (counters, dropped) = (self.counters.report(), self.routes.report());
+        let (counters, dropped) = (self.sources.totals().report(), self.routes.report());
         match drained {
             true => info!(counters, dropped, "adaptor ended; everything is committed"),
             false => info!(counters, dropped, bytes = self.spool.bytes(), "adaptor ended; the rest waits in the spool"),
@@ -171,9 +201,14 @@ impl Adaptor {
         drained
     }
 
-    /// What has been counted so far.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
+    /// What has been counted so far, by all sources together.
+    pub fn counters(&self) -> Counters {
+        self.sources.totals()
+    }
+
+    /// Where live control listens on TCP, if it does.
+    pub fn control_address(&self) -> Option<SocketAddr> {
+        self.control_address
     }
 
     /// The rules that records pass, with what each of them has dropped.
@@ -182,10 +217,10 @@ impl Adaptor {
     }
 }
 
-async fn report(counters: Arc<Counters>, routes: Arc<Routes>, stop: CancellationToken) {
+async fn report(sources: Arc<Sources>, routes: Arc<Routes>, stop: CancellationToken) {
     let mut last = (String::new(), String::new());
     while stop.run_until_cancelled(tokio::time::sleep(REPORT_INTERVAL)).await.is_some() {
-        let now = (counters.report(), routes.report());
+        let now = (sources.totals().report(), routes.report());
         if now != last {
             info!(counters = now.0, dropped = now.1, "so far");
             last = now;

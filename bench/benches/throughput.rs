@@ -318,6 +318,7 @@ fn run_adaptor(source: Source, lines: u64, start: impl FnOnce() -> Option<std::p
         // Nobody listens there: this is about the way to the spool.
         collectors: vec!["127.0.0.1:9".into()],
         drain_timeout: Duration::from_secs(2),
+        control: None,
         ..Settings::default()
     };
     let runtime = runtime();

@@ -39,10 +39,8 @@ pub struct Adaptor {
     pub token: Option<Secret>,
     /// How long a stop waits for spooled blocks to be committed; 0 to 1 day.
     pub drain_timeout: Duration,
-    /// Where HTTP lists, adds and removes sources; on loopback. None is nowhere.
+    /// Where HTTP lists, adds and removes sources; on loopback. None is nowhere. The default need not be free.
     pub control: Option<SocketAddr>,
-    /// Whether the settings name that address, so that it must be free.
-    pub control_is_given: bool,
     /// A Unix socket for the same; none is not at all.
     pub control_socket: Option<PathBuf>,
     /// The token that requests at `control` must show.
@@ -69,7 +67,6 @@ impl Adaptor {
             token: section.given("token_file").map(|file| file.secret(TOKEN_BYTES_MAX)).transpose()?,
             drain_timeout: section.get("drain_timeout").duration(Duration::ZERO..=Duration::from_hours(24))?,
             control: control(&section.get("control"))?,
-            control_is_given: section.given("control").is_some(),
             control_socket: section
                 .given("control_socket")
                 .map(|path| path.name(SOCKET_BYTES_MAX).map(PathBuf::from))

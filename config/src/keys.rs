@@ -98,7 +98,7 @@ pub const KEYS: &[Key] = &[
     key("adaptor.collectors", r#"["127.0.0.1:14630"]"#, "Collectors to send to, as host:port; the port may be left out and is then 14630."),
     unset("adaptor.token_file", r#""/etc/logboom/token""#, "A file with the token that the collector asks for, at most 1KiB. Not set: no token."),
     key("adaptor.drain_timeout", r#""30s""#, "How long a stop waits for spooled records to be committed; 0s to 1d. The rest is sent at the next start."),
-    key("adaptor.control", r#""127.0.0.1:14632""#, "The loopback address and port where HTTP lists, adds and removes sources and gives counters; empty for none. Taken by another program: a warning unless it is set here."),
+    key("adaptor.control", r#""127.0.0.1:14632""#, "The loopback address and port where HTTP lists, adds and removes sources and gives counters; empty for none. Only a warning if another program has the default one."),
     unset("adaptor.control_socket", r#""/run/logboom/control.sock""#, "A Unix socket for the same, open to the adaptor's user only; at most 107 bytes. Not set: none."),
     unset("adaptor.control_token_file", r#""/etc/logboom/control-token""#, "A file with the bearer token that requests at control must send, at most 1KiB. Not set: none, and sources that run programs are taken at control_socket only."),
     key("adaptor.labels", "{}", "Attributes put on every record, such as { region = \"eu\" }."),

@@ -1,7 +1,7 @@
 //! `logboom up`: everything in one process on one folder.
 //!
 //! The same code on the same paths as production: an adaptor with loopback sources, a collector, a table. Only the flush
-//! is short.
+//! is short. Of the protocols' usual ports those that another program has are left out, with a warning.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,10 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use logboom_adaptor::{Adaptor, process};
 use logboom_collector::Collector;
-use logboom_config::{FileSource, Format, Settings, Sink, Source, SourceKind, Spool, TcpSource, UnixSource};
+use logboom_config::{
+    FileSource, Format, ForwardSource, GelfSource, HttpSource, OtlpSource, ScribeSource, Settings, Sink, Source,
+    SourceKind, Spool, SyslogSource, TcpSource, Template, Transport, UdpSource, UnixSource,
+};
 
 /// Where `logboom query` looks if it is not told.
 pub const DEFAULT_STORE: &str = "./logboom-data/store";
@@ -25,9 +28,9 @@ pub struct UpArgs {
     /// Follow these files too; their names up to the first dot are the categories; may be repeated
     #[arg(short, long, value_name = "GLOB")]
     tail: Vec<String>,
-    /// Take records on this TCP address
-    #[arg(short, long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:14680")]
-    listen: SocketAddr,
+    /// Take records over HTTP on this address [default: 127.0.0.1:14680, if it is free]
+    #[arg(short, long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
     /// Take sources, labels and limits from this settings file too; its `[sink]` replaces the local table
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -50,11 +53,18 @@ pub async fn run(args: UpArgs) -> Result<()> {
     adaptor.spool = Spool { path: args.data.join("spool"), ..adaptor.spool };
     adaptor.token = None;
     adaptor.sources.extend(local_sources(&args));
+    let protocols = protocol_sources(&args, &adaptor.sources);
 
     let collector = Collector::start(collector, &sink).await?;
     adaptor.collectors = vec![collector.address().to_string()];
-    let adaptor = Adaptor::start(adaptor).await?;
-    announce(&args, &sink);
+    let (adaptor, failed) = Adaptor::start_with(adaptor, protocols.clone()).await?;
+    let is_open = |source: &&Source| failed.iter().all(|failed| failed.source_name != source.name);
+    announce(&args, &sink, &adaptor, &protocols.iter().filter(is_open).collect::<Vec<_>>());
+    for error in &failed {
+        // What there is to do about it is for those who set ports.
+        let reason = error.message.split(';').next().unwrap_or_default();
+        println!("  warning    {}: {reason}", error.source_name);
+    }
     process::stop_signal().await?;
     println!("stopping: committing what is spooled");
     // First the adaptor, whose last blocks the collector must still take.
@@ -66,14 +76,13 @@ pub async fn run(args: UpArgs) -> Result<()> {
     Ok(())
 }
 
+/// Sources that must open.
 fn local_sources(args: &UpArgs) -> Vec<Source> {
-    let unix = SourceKind::Unix(UnixSource::at(args.data.join("logboom.sock")));
-    let tcp = SourceKind::Tcp(TcpSource::at(args.listen));
-    let mut sources = vec![Source::new("local-unix", unix), Source::new("local-tcp", tcp)];
-    for source in &mut sources {
-        source.format = Format::Json;
-        source.category = logboom_config::Template::fixed("default");
-    }
+    let mut socket = Source::new("local-unix", SourceKind::Unix(UnixSource::at(args.data.join("logboom.sock"))));
+    socket.format = Format::Json;
+    socket.category = Template::fixed("default");
+    let mut sources = vec![socket];
+    sources.extend(args.listen.map(http));
     let tails = args.tail.iter().enumerate();
     sources.extend(tails.map(|(index, glob)| {
         Source::new(format!("tail-{}", index + 1), SourceKind::File(FileSource::at([glob.as_str()])))
@@ -81,12 +90,58 @@ fn local_sources(args: &UpArgs) -> Vec<Source> {
     sources
 }
 
-fn announce(args: &UpArgs, sink: &Sink) {
+/// Sources at the usual ports of their protocols. What the settings have there already is left out.
+fn protocol_sources(args: &UpArgs, others: &[Source]) -> Vec<Source> {
+    let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let syslog = |name: &str, transport| {
+        let mut source = Source::new(name, SourceKind::Syslog(SyslogSource { transport }));
+        source.category = "{app_name}".parse().expect("it is a template");
+        source
+    };
+    let otlp = OtlpSource::default();
+    let (grpc, web) = (OtlpSource { http: None, ..otlp.clone() }, OtlpSource { grpc: None, ..otlp });
+    let mut sources = vec![
+        Source::new("scribe", SourceKind::Scribe(ScribeSource::default())),
+        syslog("syslog-udp", Transport::Udp(UdpSource::at(loopback(1514)))),
+        syslog("syslog-tcp", Transport::Tcp(TcpSource::at(loopback(1514)))),
+        Source::new("forward", SourceKind::Forward(ForwardSource::default())),
+        Source::new("otlp-grpc", SourceKind::Otlp(grpc)),
+        Source::new("otlp-http", SourceKind::Otlp(web)),
+        Source::new("gelf", SourceKind::Gelf(GelfSource::default())),
+    ];
+    if args.listen.is_none() {
+        sources.insert(0, http(loopback(14680)));
+    }
+    sources.retain(|source| others.iter().all(|other| source.clash(other).is_none()));
+    sources
+}
+
+fn http(listen: SocketAddr) -> Source {
+    Source::new("http", SourceKind::Http(HttpSource { tcp: TcpSource::at(listen), ..HttpSource::default() }))
+}
+
+/// `scribe 127.0.0.1:1463`.
+fn place(source: &Source) -> String {
+    let tcp = source.kind.tcp_listeners().into_iter().map(|tcp| tcp.listen);
+    let addresses: Vec<_> = tcp.chain(source.kind.udp_listener().map(|udp| udp.listen)).collect();
+    let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+    format!("{} {}", source.name, addresses.join(" "))
+}
+
+fn announce(args: &UpArgs, sink: &Sink, adaptor: &Adaptor, protocols: &[&Source]) {
     let data = args.data.display();
     println!("logboom {} is up on {data}", env!("CARGO_PKG_VERSION"));
-    println!("  listening  {data}/logboom.sock and tcp {}: one record a line, JSON or plain", args.listen);
+    println!("  listening  {data}/logboom.sock: one record a line, JSON or plain");
+    let explicit = args.listen.map(|listen| format!("http {listen}"));
+    let places: Vec<String> = explicit.into_iter().chain(protocols.iter().map(|source| place(source))).collect();
+    for places in places.chunks(4) {
+        println!("  listening  {}", places.join(", "));
+    }
     for glob in &args.tail {
         println!("  following  {glob}");
+    }
+    if let Some(control) = adaptor.control_address() {
+        println!("  control    http://{control}/");
     }
     println!("  table      {}", sink.url);
     let default = args.data == Path::new("./logboom-data");

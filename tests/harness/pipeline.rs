@@ -250,6 +250,7 @@ fn adaptor(root: &Path, plan: &Plan, collectors: &[u16], name: &str, source: &st
 [adaptor]
 host = "{name}"
 collectors = [{addresses}]
+control = ""
 {adaptor}
 [adaptor.spool]
 path = {spool}

@@ -22,6 +22,7 @@ fn what_is_commented_out_in_the_file_of_defaults_can_be_set() {
     // Secrets and certificates need files, and a listener is either at an address or at a path.
     let left_out = [
         "token_file",
+        "control_token_file",
         "key_file",
         "tls_",
         "transport",

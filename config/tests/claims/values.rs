@@ -104,6 +104,7 @@ adaptor (host web-1)
   listens on tcp [::1]:1514 (lines, source tcp, category {source})
   listens on udp 0.0.0.0:1514 (lines, source udp, category {source})
   reads standard input (lines, source stdin, category {source})
+  is controlled at http://127.0.0.1:14632
   spools in /tmp/spool, up to 1GB, then the oldest records are dropped
   sends to a.example.com:14630 or 10.0.0.2:9 or [::1]:14630, without a token
 collector
@@ -114,4 +115,34 @@ sink
   with the options aws_region
 ";
     assert_eq!(parse(FULL).describe(), expected);
+}
+
+#[test]
+fn control_is_on_loopback_or_nowhere() {
+    let control = |value: &str| parse(&format!("[adaptor]\ncontrol = \"{value}\"")).adaptor.unwrap();
+    assert_eq!(control("[::1]:9").control, Some("[::1]:9".parse().unwrap()));
+    assert_eq!(control("").control, None);
+    assert_eq!(parse("[adaptor]").adaptor.unwrap().control, Some("127.0.0.1:14632".parse().unwrap()));
+    let error = Settings::parse("f", "[adaptor]\ncontrol = \"0.0.0.0:14632\"").unwrap_err().to_string();
+    assert!(error.contains("f:2: key `adaptor.control` is 0.0.0.0:14632, which other machines can reach"), "{error}");
+}
+
+#[test]
+fn one_source_alone_is_checked_as_in_a_file_and_against_those_that_there_are() {
+    let source = |text: &str, others: &[Source]| Source::parse("request", text, others);
+    let first = source("type = \"tcp\"\nlisten = \"127.0.0.1:1\"\nattributes.a = \"b\"", &[]).unwrap();
+    assert_eq!((first.name.as_str(), first.attributes["a"].as_str()), ("tcp", "b"));
+    let others = [first];
+    let second = source("type = \"tcp\"\nlisten = \"127.0.0.1:2\"", &others).unwrap();
+    assert_eq!(second.name, "tcp-2");
+    assert_eq!(second.clash(&others[0]), None);
+    let named = source("type = \"stdin\"\nname = \"tcp\"", &others).unwrap();
+    assert!(named.clash(&others[0]).unwrap().contains("key `adaptor.source.name` is `tcp`"));
+    let same = source("type = \"http\"\nlisten = \"127.0.0.1:1\"", &others).unwrap();
+    let clash = same.clash(&others[0]).unwrap();
+    assert_eq!(clash, "key `adaptor.source.listen` is the address of source `tcp` too; choose another port");
+    let error = source("type = \"stdin\"\nlisten = 5", &[]).unwrap_err().to_string();
+    assert!(error.starts_with("request:2: key `adaptor.source.listen` belongs to a source of type"), "{error}");
+    let error = source("type = \"stdin\"\nnames = \"x\"", &[]).unwrap_err().to_string();
+    assert_eq!(error, "request:2: key `adaptor.source.names` is not known; did you mean `name`?");
 }
