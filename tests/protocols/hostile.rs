@@ -21,10 +21,12 @@ const MEASURED: Duration = Duration::from_secs(2);
 const KEPT_ALONE: u64 = 90;
 const KEPT_IN_COMPANY: u64 = 50;
 
+/// A message and how its answer begins; no answer where the protocol has none.
+type Honesty = (fn() -> Vec<u8>, Option<&'static [u8]>);
+
 struct Listener {
     source: &'static str,
-    /// A message and how its answer begins; no answer where the protocol has none.
-    honest: (fn() -> Vec<u8>, Option<&'static [u8]>),
+    honest: Honesty,
     hostile: fn() -> Vec<Vec<u8>>,
 }
 

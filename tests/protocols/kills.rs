@@ -27,7 +27,7 @@ pub fn check(protocol: &Protocol, rounds: u64) {
     };
     let Some(mut client) = Client::start(protocol, &address, acknowledged) else { return };
     let mut random = rand::rng();
-    let mut feed_for = |client: &mut Client, time: Duration| {
+    let feed_for = |client: &mut Client, time: Duration| {
         let until = Instant::now() + time;
         while Instant::now() < until {
             if account.sent() < client.said() + AHEAD {
