@@ -52,6 +52,8 @@ pub enum Carries {
     Text,
     /// UTF-8 without newlines, and not empty.
     Line,
+    /// Such lines that a datagram holds.
+    ShortLine,
 }
 
 macro_rules! protocols {
@@ -188,6 +190,30 @@ protocols! {
         interpreter: Interpreter::Shell,
         script: "syslog.sh",
         address: "tcp://127.0.0.1:{port}",
+        carries: Carries::Line,
+        answers: Answers::None,
+    },
+    syslog_logger_over_udp: Protocol {
+        source: "type = \"syslog\"\nlisten = \"127.0.0.1:{port}\"",
+        interpreter: Interpreter::Shell,
+        script: "syslog.sh",
+        address: "udp://127.0.0.1:{port}",
+        carries: Carries::ShortLine,
+        answers: Answers::None,
+    },
+    syslog_logger_over_a_unix_datagram_socket: Protocol {
+        source: "type = \"syslog\"\ntransport = \"unix\"\nsocket = \"datagram\"\npath = \"{socket}\"",
+        interpreter: Interpreter::Shell,
+        script: "syslog.sh",
+        address: "{socket}",
+        carries: Carries::ShortLine,
+        answers: Answers::None,
+    },
+    syslog_logger_over_a_unix_stream_socket: Protocol {
+        source: "type = \"syslog\"\ntransport = \"unix\"\npath = \"{socket}\"",
+        interpreter: Interpreter::Shell,
+        script: "syslog.sh",
+        address: "{socket}",
         carries: Carries::Line,
         answers: Answers::None,
     },
