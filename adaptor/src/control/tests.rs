@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use logboom_config::{Settings as AllSettings, Spool as SpoolSettings, TcpSource};
@@ -14,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
 use crate::Adaptor;
+use crate::intake::Intake;
 use crate::source::testing::{PATIENCE, free_address};
 
 /// One adaptor after the other on one spool.
@@ -21,6 +23,14 @@ struct Home {
     folder: TempDir,
     control: SocketAddr,
     settings: Settings,
+    intakes: Mutex<Vec<Intake>>,
+}
+
+impl Drop for Home {
+    /// A test that fails must not wait for ever for the writers of its adaptors.
+    fn drop(&mut self) {
+        self.intakes.lock().unwrap().iter().for_each(Intake::close);
+    }
 }
 
 impl Home {
@@ -34,11 +44,13 @@ impl Home {
             drain_timeout: Duration::from_secs(1),
             ..Settings::default()
         };
-        Self { folder, control, settings }
+        Self { folder, control, settings, intakes: Mutex::default() }
     }
 
     async fn start(&self) -> Adaptor {
-        Adaptor::start(self.settings.clone()).await.unwrap()
+        let adaptor = Adaptor::start(self.settings.clone()).await.unwrap();
+        self.intakes.lock().unwrap().push(adaptor.intake.clone());
+        adaptor
     }
 
     fn path(&self, name: &str) -> String {

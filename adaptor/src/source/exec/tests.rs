@@ -25,6 +25,11 @@ fn source(settings: ExecSource) -> Source {
     Source::new("job", SourceKind::Exec(settings))
 }
 
+/// A duration for `sleep` that no other process on this machine has.
+fn nap(number: u32) -> String {
+    format!("98{number}.{}", std::process::id())
+}
+
 fn is_end(seen: &Seen) -> bool {
     seen.attributes.contains_key("exec.duration_ms")
 }
@@ -117,13 +122,15 @@ async fn a_command_on_an_interval_is_run_again_and_again() {
 #[tokio::test]
 async fn a_run_that_takes_too_long_is_killed_with_all_that_it_started() {
     let rig = Rig::new();
-    let settings = ExecSource { timeout: A_WHILE, ..once("trap '' TERM; echo begun; sleep 98761 & sleep 98761; true") };
+    let nap = nap(1);
+    let settings =
+        ExecSource { timeout: A_WHILE, ..once(&format!("trap '' TERM; echo begun; sleep {nap} & sleep {nap}; true")) };
     let running = rig.open(source(settings)).await;
     let seen = first_run(&rig).await;
     assert_eq!(bodies(&seen), ["begun"]);
     assert_eq!(end(&seen).attributes["exec.signal"], "9");
     assert_eq!(end(&seen).attributes["exec.timed_out"], "true");
-    assert!(gone("98761").await);
+    assert!(gone(&nap).await);
     assert_eq!(rig.context.counters.commands_timed_out.get(), 1);
     rig.stop(running).await;
 }
@@ -140,44 +147,48 @@ async fn a_command_that_ends_is_started_again_when_it_is_to_be_kept_running() {
 #[tokio::test]
 async fn a_stopped_source_ends_its_command_gently_and_takes_its_last_words() {
     let rig = Rig::new();
-    let script = "trap 'echo bye; exit 7' TERM; echo up; sleep 98762 & wait";
-    let running = rig.open(source(settings(script))).await;
+    let nap = nap(2);
+    let running =
+        rig.open(source(settings(&format!("trap 'echo bye; exit 7' TERM; echo up; sleep {nap} & wait")))).await;
     rig.records(1).await;
     rig.stop(running).await;
     let seen = rig.records(3).await;
     assert_eq!(bodies(&seen), ["up", "bye"]);
     let end = end(&seen);
     assert_eq!((&*end.attributes["exec.exit_code"], &*end.attributes["exec.stopped"]), ("7", "true"));
-    assert!(gone("98762").await);
+    assert!(gone(&nap).await);
 }
 
 #[tokio::test]
 async fn nothing_of_a_command_outlives_the_stop_even_if_it_will_not_end() {
     let rig = Rig::new();
-    let script = "trap '' TERM; echo up; while :; do sleep 98763; done";
-    let running = rig.open(source(settings(script))).await;
+    let nap = nap(3);
+    let script = format!("trap '' TERM; echo up; while :; do sleep {nap}; done");
+    let running = rig.open(source(settings(&script))).await;
     rig.records(1).await;
     rig.stop.cancel();
     timeout(Duration::from_millis(4500), running).await.expect("it ends before sources are given up").unwrap();
-    assert!(gone("98763").await);
+    assert!(gone(&nap).await);
 }
 
 #[tokio::test]
 async fn a_source_that_is_dropped_leaves_no_process_behind() {
     let rig = Rig::new();
-    let running = rig.open(source(settings("echo up; sleep 98764; true"))).await;
+    let nap = nap(4);
+    let running = rig.open(source(settings(&format!("echo up; sleep {nap}; true")))).await;
     rig.records(1).await;
     running.abort();
-    assert!(gone("98764").await);
+    assert!(gone(&nap).await);
 }
 
 #[tokio::test]
 async fn what_a_command_leaves_running_is_ended_when_it_says_nothing_more() {
     let rig = Rig::new();
-    let running = rig.open(source(once("sleep 98765 & echo started"))).await;
+    let nap = nap(5);
+    let running = rig.open(source(once(&format!("sleep {nap} & echo started")))).await;
     let seen = first_run(&rig).await;
     assert_eq!(bodies(&seen), ["started"]);
-    assert!(gone("98765").await);
+    assert!(gone(&nap).await);
     rig.stop(running).await;
 }
 
@@ -205,12 +216,14 @@ async fn a_full_adaptor_makes_the_command_wait_and_loses_nothing() {
 async fn a_stop_with_a_full_adaptor_ends_in_time_and_counts_what_is_given_up() {
     let rig = Rig::new();
     rig.hold(true);
-    let running = rig.open(source(once(&format!("seq -f '%.0f {}' 200000; sleep 98766; true", "x".repeat(200))))).await;
+    let (nap, text) = (nap(6), "x".repeat(200));
+    let script = format!("seq -f '%.0f {text}' 200000; sleep {nap}; true");
+    let running = rig.open(source(once(&script))).await;
     sleep(A_WHILE * 4).await;
     rig.stop.cancel();
     timeout(Duration::from_millis(4500), running).await.expect("it ends before sources are given up").unwrap();
     assert!(rig.context.counters.records_abandoned.get() > 0);
-    assert!(gone("98766").await);
+    assert!(gone(&nap).await);
 }
 
 #[tokio::test]
