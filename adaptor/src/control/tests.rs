@@ -318,6 +318,36 @@ async fn a_file_source_that_is_added_may_start_at_the_end_though_the_spool_is_no
 }
 
 #[tokio::test]
+async fn a_full_spool_shows_as_lag_and_no_file_is_followed_anew_before_its_position_is_known() {
+    let mut home = Home::new(vec![]);
+    home.settings.spool = SpoolSettings {
+        max_size: 1200 << 10,
+        segment_size: 64 << 10,
+        block_size: 16 << 10,
+        buffer_size: 64 << 10,
+        ..home.settings.spool.clone()
+    };
+    let file = home.path("a.log");
+    let lines: String = (0..40_000u64).map(|n| format!("{:x}\n", n.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+    std::fs::write(&file, lines.repeat(3)).unwrap();
+    let settings = |name: &str, file: &str| format!("type = \"file\"\nname = \"{name}\"\ninclude = [{file:?}]\n");
+    let adaptor = home.start().await;
+    assert_eq!(home.post(&settings("f", &file)).await.0, 201);
+    let end = Instant::now() + PATIENCE;
+    while home.get("/sources/f").await["lag_bytes"].as_u64().unwrap() < 100_000 || adaptor.spool.bytes() < 64 << 10 {
+        assert!(Instant::now() < end);
+        sleep(Duration::from_millis(10)).await;
+    }
+    // Until memory is full too.
+    sleep(Duration::from_millis(500)).await;
+    let (status, answer) = home.post(&settings("g", &home.path("b.log"))).await;
+    assert_eq!(status, 503, "{answer}");
+    assert_eq!(home.delete("f").await.0, 200);
+    assert_eq!(home.running().await, []);
+    adaptor.drain().await;
+}
+
+#[tokio::test]
 async fn an_added_source_that_cannot_be_opened_at_a_start_is_listed_with_the_reason() {
     let mut home = Home::new(vec![]);
     let (address, same) = (free_address(), free_address());

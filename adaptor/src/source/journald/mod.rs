@@ -195,6 +195,7 @@ impl Journal {
             // While following, what lies between is of an earlier boot, and was read.
             gap_is_news: goal == Goal::CatchUp,
             cursor: None,
+            moved: false,
         };
         let outcome = self.run(goal, &mut entries).await;
         if let Some(cursor) = entries.cursor {
@@ -331,6 +332,8 @@ struct Entries {
     gap_is_news: bool,
     /// The last entry that was handed over, or is in the chunk.
     cursor: Option<String>,
+    /// Whether that is another one than when a chunk was last handed over.
+    moved: bool,
 }
 
 impl Lines for Entries {
@@ -359,17 +362,20 @@ impl Lines for Entries {
         if !entry.cursor.is_empty() {
             let cursor = self.cursor.get_or_insert_default();
             cursor.clone_from(&entry.cursor);
+            self.moved = true;
         }
     }
 
     /// A full spool makes it wait, whatever the policy: the journal keeps what comes meanwhile.
     async fn hand_over(&mut self) -> Result<(), Refused> {
         let mut chunk = std::mem::take(&mut self.chunk);
+        // Also where rules have dropped all of it: it need not be read again.
+        if let Some(cursor) = self.cursor.as_ref().filter(|_| self.moved) {
+            chunk.set_position(position(&self.source, &Standing { cursor: Some(cursor.clone()) }));
+            self.moved = false;
+        }
         if chunk.is_empty() {
             return Ok(());
-        }
-        if let Some(cursor) = &self.cursor {
-            chunk.set_position(position(&self.source, &Standing { cursor: Some(cursor.clone()) }));
         }
         let (records, bytes) = (chunk.records() as u64, chunk.body_bytes() as u64);
         // Nobody waits for the receipt: what is not durable after a crash is still in the journal.

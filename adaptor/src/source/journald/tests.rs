@@ -240,6 +240,22 @@ async fn a_full_adaptor_makes_journalctl_wait() {
 }
 
 #[tokio::test]
+async fn the_position_moves_on_over_entries_that_are_dropped() {
+    let (rig, fake) = (Rig::new(), Fake::new());
+    fs::write(fake.path("entries"), format!("{{\"__CURSOR\":\"7\",\"MESSAGE\":\"{}\"}}\n", "x".repeat(100))).unwrap();
+    let source = Source { max_line: 64, on_long_line: logboom_config::OnLongLine::Drop, ..fake.source() };
+    let running = rig.open(source).await;
+    let end = Instant::now() + PATIENCE;
+    while standing(&rig).is_none() {
+        assert!(Instant::now() < end);
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(standing(&rig).unwrap(), r#"{"cursor":"7"}"#);
+    assert_eq!(rig.context.counters.lines_dropped_too_long.get(), 1);
+    rig.stop(running).await;
+}
+
+#[tokio::test]
 async fn units_and_the_folder_are_passed_on() {
     let (rig, fake) = (Rig::new(), Fake::new());
     let source = with(&fake.source(), |settings| {
