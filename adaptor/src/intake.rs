@@ -410,8 +410,8 @@ impl Intake {
         self.0.room.notify_waiters();
     }
 
-    /// Refuses all that may be refused of what is here. Returns how many records that were.
-    pub fn refuse_pending(&self) -> u64 {
+    /// Refuses all that may be refused of what is here. Tells `count` first how many records that are.
+    pub fn refuse_pending(&self, count: impl FnOnce(u64)) {
         let refused = {
             let mut state = lock(&self.0.state);
             let mut refused = vec![std::mem::replace(&mut state.refusable, Pending::new(Lane::Refusable))];
@@ -424,8 +424,8 @@ impl Intake {
             }
             refused
         };
+        count(refused.iter().map(Pending::records).sum());
         refused.iter().for_each(|pending| self.settle(&pending.ticket, pending.raw_bytes, Settled::Refused));
-        refused.iter().map(Pending::records).sum()
     }
 
     /// The writer has ended, whatever made it: takes no more, and tells everyone who still waits that it was in vain.

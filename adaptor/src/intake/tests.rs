@@ -140,7 +140,7 @@ fn what_may_be_refused_is_refused_after_it_was_taken_and_what_may_not_stays() {
         let waits = intake.append_or_wait(chunk(60)).await.unwrap();
         let mut joined = receipts.pop().unwrap();
         joined.join(receipts.pop().unwrap());
-        assert_eq!(intake.refuse_pending(), 5);
+        intake.refuse_pending(|records| assert_eq!(records, 5));
         assert_eq!(joined.outcome(), Some(Err(Refused::Full)));
         assert_eq!(joined.durable().await, Err(Refused::Full));
         assert_eq!(receipts.remove(0).durable().await, Err(Refused::Full));

@@ -255,15 +255,16 @@ impl Writer {
         // First the door is closed, so that nothing slips in behind those that are sent away.
         intake.set_refusing(refusing);
         self.refusing = Some(self.refusing.map_or(need, |known| known.min(need)));
-        let mut refused = intake.refuse_pending();
+        let spool = self.spool.clone();
+        let count = |records| spool.counters.records_refused_full.add(records);
+        intake.refuse_pending(count);
         if !blocks.iter().any(Encoded::may_be_refused) {
-            self.spool.counters.records_refused_full.add(refused);
             return;
         }
         (self.number, self.record) = (blocks[0].block.header().number, blocks[0].block.header().first_record);
         for mut encoded in std::mem::take(blocks) {
             if encoded.may_be_refused() {
-                refused += encoded.block.header().records();
+                count(encoded.block.header().records());
                 intake.settle(&encoded.ticket, encoded.raw_bytes, Settled::Refused);
                 continue;
             }
@@ -274,7 +275,6 @@ impl Writer {
             self.record += encoded.block.header().records();
             blocks.push(encoded);
         }
-        self.spool.counters.records_refused_full.add(refused);
     }
 
     fn refuse_nobody(&mut self, intake: &Intake) {
