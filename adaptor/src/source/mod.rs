@@ -4,6 +4,7 @@
 //! is told to stop. It turns bytes into chunks for the [`Intake`] and answers its producer, where it can, only after the
 //! chunk's receipt says that it is durable.
 
+mod answers;
 mod command;
 mod decompress;
 mod exchange;

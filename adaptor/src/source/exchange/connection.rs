@@ -10,10 +10,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::answers::{self, Answer};
 use super::shared::Shared;
 use super::{Protocol, Round, Step, Violation};
 use crate::intake::{Receipt, Refused};
+use crate::source::answers;
 use crate::source::inlet::{Batch, Inlet};
 use crate::source::net::{Connection, DRAIN_QUIET, DRAIN_TIME};
 use crate::source::observed_now;
@@ -22,6 +22,8 @@ use crate::source::observed_now;
 const READ_BYTES_FIRST: usize = 8 << 10;
 /// Bytes that a busy one is read with, and all that it has to itself.
 const READ_BYTES: usize = 64 << 10;
+/// Rounds whose answers may wait. With more, the connection is not read until one is answered.
+const WAITING_MAX: usize = 64;
 /// A round with this many bytes of answers ends.
 const ANSWER_BYTES_MAX: usize = 16 << 10;
 
@@ -32,7 +34,7 @@ pub(in crate::source) async fn serve(
     mut protocol: impl Protocol,
     connection: Connection,
 ) {
-    let (sender, queue) = mpsc::channel(answers::WAITING_MAX);
+    let (sender, queue) = mpsc::channel(WAITING_MAX);
     let gone = CancellationToken::new();
     let Connection { stream, idle, stop, .. } = connection;
     let (mut reader, mut writer) = tokio::io::split(stream);
@@ -41,8 +43,10 @@ pub(in crate::source) async fn serve(
         let _ = sender.try_send(Answer { receipt: None, bytes: greeting, refusal: None });
     }
     let reading = Reading { inlet, shared, protocol, input: Input::default(), answers: sender, idle };
-    let (ended, ()) =
-        tokio::join!(reading.run(&mut reader, &stop, &gone), answers::give(&mut writer, queue, &stop, &gone),);
+    let (ended, ()) = tokio::join!(
+        reading.run(&mut reader, &stop, &gone),
+        answers::give(&mut writer, queue, answers::WRITE_TIMEOUT, &stop, &gone),
+    );
     if ended == Ended::ByUs {
         // What the peer still sends must be read, or closing would take from it the answers that it has not read yet.
         let _ = timeout(DRAIN_TIME, async {
@@ -79,6 +83,32 @@ struct Input {
     permit: Option<OwnedSemaphorePermit>,
     /// When the message at its beginning began to come, or when it last had grown enough, and how long it was.
     began: Option<(Instant, usize)>,
+}
+
+/// The answers of a round.
+struct Answer {
+    /// What must be durable before they are given.
+    receipt: Option<Receipt>,
+    bytes: Vec<u8>,
+    /// What is said instead where the records are refused after all; nothing, if there is nothing to say.
+    refusal: Option<Vec<u8>>,
+}
+
+impl answers::Answer for Answer {
+    fn next(&mut self) -> Option<Receipt> {
+        self.receipt.take()
+    }
+
+    fn settle(&mut self, outcome: Result<(), Refused>) -> Result<(), Refused> {
+        if let Err(refused) = outcome {
+            self.bytes = self.refusal.take().ok_or(refused)?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.bytes);
+    }
 }
 
 /// What happened to a round's records.

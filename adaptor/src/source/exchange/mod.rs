@@ -8,7 +8,6 @@
 //! A round of many records is handed over in parts; if one is refused the round is, so that its producer sends again what
 //! was taken already.
 
-mod answers;
 mod connection;
 mod shared;
 #[cfg(test)]

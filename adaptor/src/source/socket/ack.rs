@@ -21,7 +21,7 @@
 //!
 //! No answer at all (the connection broke, the adaptor stopped): the outcome is unknown.
 //!
-//! This file decides; [`super::answers`] writes.
+//! This file decides; [`answers`] writes.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -30,6 +30,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::intake::Refused;
+use crate::source::answers;
 
 /// Longest `$ack`, in bytes, without its quotes.
 const ID_BYTES_MAX: usize = 64;
@@ -156,7 +157,7 @@ impl<R> Group<R> {
     pub(super) fn end(&mut self, id: AckId) -> Answer<R> {
         let group = std::mem::take(self);
         self.asks = true;
-        Answer { id, tally: group.tally, parts: group.parts }
+        Answer { id, tally: group.tally, parts: group.parts, awaited: 0 }
     }
 }
 
@@ -166,29 +167,30 @@ pub(super) struct Answer<R> {
     id: AckId,
     tally: Tally,
     parts: VecDeque<Part<R>>,
+    /// Records of the receipt that was given last.
+    awaited: u64,
 }
 
-impl<R> Answer<R> {
-    /// The next receipt whose outcome is to be told to [`Answer::settle`]; `None` when all is known.
-    pub(super) fn next(&mut self) -> Option<(u64, R)> {
+impl<R> answers::Answer<R> for Answer<R> {
+    fn next(&mut self) -> Option<R> {
         loop {
             match self.parts.pop_front()? {
                 Part::Refused => self.tally.add(0, Err(Refused::Full)),
                 Part::Dropped(records) => self.tally.pass(records),
-                Part::Taken(records, receipt) => return Some((records, receipt)),
+                Part::Taken(records, receipt) => {
+                    self.awaited = records;
+                    return Some(receipt);
+                }
             }
         }
     }
 
-    /// The outcome of what [`Answer::next`] gave.
-    pub(super) fn settle(&mut self, records: u64, outcome: Result<(), Refused>) {
-        self.tally.add(records, outcome);
+    fn settle(&mut self, outcome: Result<(), Refused>) -> Result<(), Refused> {
+        self.tally.add(self.awaited, outcome);
+        Ok(())
     }
-}
 
-impl<R> Answer<R> {
-    /// Adds its line to `out`.
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut Vec<u8>) {
         let AckId(id) = &self.id;
         let outcome = match (self.tally.refused, self.tally.durable_after_refused) {
             (false, _) => r#""status":"ok""#,
@@ -205,6 +207,7 @@ impl<R> Answer<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::answers::Answer as _;
 
     fn line<R>(answer: &Answer<R>) -> String {
         let mut out = Vec::new();
@@ -255,9 +258,8 @@ mod tests {
     /// The answer once the receipts have these outcomes.
     fn answered<const N: usize>(mut answer: Answer<char>, outcomes: [(char, Result<(), Refused>); N]) -> String {
         for (expected, outcome) in outcomes {
-            let (records, receipt) = answer.next().unwrap();
-            assert_eq!(receipt, expected);
-            answer.settle(records, outcome);
+            assert_eq!(answer.next(), Some(expected));
+            answer.settle(outcome).unwrap();
         }
         assert_eq!(answer.next(), None);
         line(&answer)

@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::ack::{AckId, Answer, Group, request};
-use super::answers;
 use crate::intake::{Chunk, Receipt, Refused};
+use crate::source::answers;
 use crate::source::line::{LineSplitter, Parser};
 use crate::source::net::{Connection, DRAIN_QUIET, DRAIN_TIME};
 use crate::source::{Inlet, observed_now};
@@ -22,9 +22,12 @@ const READ_BYTES_FIRST: usize = 8 << 10;
 /// Bytes that a busy one is read with.
 const READ_BYTES_MAX: usize = 64 << 10;
 
+/// Answers that may wait, each at most some 200 bytes. With more, the connection is not read until one is given.
+pub(super) const WAITING_MAX: usize = 1024;
+
 /// Serves a connection to its end: its peer closes it, it is idle for too long, or it is told to stop.
 pub(super) async fn serve(inlet: Arc<Inlet>, parser: Parser, connection: Connection) {
-    let (sender, queue) = mpsc::channel(answers::WAITING_MAX);
+    let (sender, queue) = mpsc::channel(WAITING_MAX);
     let gone = CancellationToken::new();
     let Connection { stream, idle, stop, .. } = connection;
     let (reader, writer) = tokio::io::split(stream);

@@ -4,7 +4,6 @@
 //! business. On a stream lines end with a newline; each datagram holds one line or more, none of which goes on in the next.
 
 mod ack;
-mod answers;
 mod connection;
 #[cfg(test)]
 mod tests;

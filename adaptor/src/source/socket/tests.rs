@@ -324,8 +324,9 @@ mod datagrams {
 
 mod acknowledgements {
     use super::*;
+    use crate::source::answers;
     use crate::source::socket::ack::{Group, request};
-    use crate::source::socket::answers;
+    use crate::source::socket::connection::WAITING_MAX;
     use tokio::sync::mpsc;
 
     #[tokio::test]
@@ -472,7 +473,7 @@ mod acknowledgements {
         let (mut client, running) = rig.connected().await;
         rig.hold(true);
         client.send("a\n").await;
-        let sent = 20 * answers::WAITING_MAX;
+        let sent = 20 * WAITING_MAX;
         let requests = "{\"$ack\":12345}\nb\n".repeat(sent);
         let (mut reader, mut writer) = client.0.into_inner().into_split();
         let sending = tokio::spawn(async move {
@@ -481,7 +482,7 @@ mod acknowledgements {
         });
         sleep(2 * A_WHILE).await;
         let taken = rig.context.counters.records_in.get() as usize;
-        assert!(taken <= answers::WAITING_MAX + 10, "{taken} taken, {sent} sent");
+        assert!(taken <= WAITING_MAX + 10, "{taken} taken, {sent} sent");
         rig.hold(false);
         let mut answers = 0;
         let mut buffer = vec![0; 1 << 16];

@@ -1,4 +1,4 @@
-//! Writes a connection's answers, each when what it speaks of is durable and not before.
+//! Writes a connection's answers in order, each when what it speaks of is durable and not before.
 
 use std::io;
 use std::pin::pin;
@@ -13,29 +13,34 @@ use tracing::debug;
 
 use crate::intake::{Receipt, Refused};
 
-/// Rounds whose answers may wait. With more, the connection is not read until one is answered.
-pub(super) const WAITING_MAX: usize = 64;
 /// A peer that does not read its answers for this long is disconnected.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long answers wait for their records to become durable when the adaptor stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 /// Answers that are ready are written together, up to about this many bytes.
 const WRITE_BYTES: usize = 8 << 10;
 
-/// The answers of a round.
-pub(super) struct Answer {
-    /// What must be durable before they are given.
-    pub(super) receipt: Option<Receipt>,
-    pub(super) bytes: Vec<u8>,
-    /// What is said instead where the records are refused after all; nothing, if there is nothing to say.
-    pub(super) refusal: Option<Vec<u8>>,
+/// What a peer is told once the outcome of its records, which receipts `R` tell, is known.
+pub(super) trait Answer<R = Receipt> {
+    /// The next receipt to wait for, whose outcome [`Answer::settle`] is then told; `None` when all is known.
+    fn next(&mut self) -> Option<R>;
+
+    /// The outcome of what [`Answer::next`] gave. It is known: never [`Refused::Closed`].
+    ///
+    /// # Errors
+    /// When nothing can be said of it, so that the connection must end.
+    fn settle(&mut self, outcome: Result<(), Refused>) -> Result<(), Refused>;
+
+    /// Adds its bytes to `out`, when all is known.
+    fn write(&self, out: &mut Vec<u8>);
 }
 
 /// Gives the answers in `queue`, in order, until there are no more to come. Cancels `gone` when the peer cannot be
 /// answered any longer: no answer may be left out, so the connection must end.
 pub(super) async fn give<W: AsyncWrite + Unpin>(
-    writer: &mut W,
-    queue: mpsc::Receiver<Answer>,
+    writer: W,
+    queue: mpsc::Receiver<impl Answer>,
+    write_timeout: Duration,
     stop: &CancellationToken,
     gone: &CancellationToken,
 ) {
@@ -44,7 +49,7 @@ pub(super) async fn give<W: AsyncWrite + Unpin>(
         tokio::time::sleep(STOP_TIMEOUT).await;
     };
     tokio::select! {
-        given = give_all(Output { writer, ready: Vec::new() }, queue) => {
+        given = give_all(Output { writer, ready: Vec::new(), timeout: write_timeout }, queue) => {
             if let Err(error) = given {
                 debug!(%error, "a peer cannot be answered");
             }
@@ -55,11 +60,11 @@ pub(super) async fn give<W: AsyncWrite + Unpin>(
 }
 
 async fn give_all<W: AsyncWrite + Unpin>(
-    mut output: Output<'_, W>,
-    mut queue: mpsc::Receiver<Answer>,
+    mut output: Output<W>,
+    mut queue: mpsc::Receiver<impl Answer>,
 ) -> io::Result<()> {
     loop {
-        let answer = match queue.try_recv() {
+        let mut answer = match queue.try_recv() {
             Ok(answer) => answer,
             Err(TryRecvError::Disconnected) => return output.flush().await,
             Err(TryRecvError::Empty) => {
@@ -68,8 +73,7 @@ async fn give_all<W: AsyncWrite + Unpin>(
                 answer
             }
         };
-        let mut bytes = answer.bytes;
-        if let Some(receipt) = answer.receipt {
+        while let Some(receipt) = answer.next() {
             let mut durable = pin!(receipt.durable());
             let outcome = match durable.as_mut().now_or_never() {
                 Some(outcome) => outcome,
@@ -79,32 +83,32 @@ async fn give_all<W: AsyncWrite + Unpin>(
                 }
             };
             // Whether these records are on disk is not known, so nothing may be said of them, or of any that follow.
-            bytes = match (outcome, answer.refusal) {
-                (Ok(()), _) => bytes,
-                (Err(Refused::Full), Some(refusal)) => refusal,
-                (Err(refused), _) => return Err(io::Error::other(refused)),
-            };
+            if outcome == Err(Refused::Closed) {
+                return Err(io::Error::other(Refused::Closed));
+            }
+            answer.settle(outcome).map_err(io::Error::other)?;
         }
-        output.ready.extend_from_slice(&bytes);
+        answer.write(&mut output.ready);
         if output.ready.len() >= WRITE_BYTES {
             output.flush().await?;
         }
     }
 }
 
-struct Output<'w, W> {
-    writer: &'w mut W,
+struct Output<W> {
+    writer: W,
     ready: Vec<u8>,
+    timeout: Duration,
 }
 
-impl<W: AsyncWrite + Unpin> Output<'_, W> {
+impl<W: AsyncWrite + Unpin> Output<W> {
     async fn flush(&mut self) -> io::Result<()> {
         if !self.ready.is_empty() {
             let written = async {
                 self.writer.write_all(&self.ready).await?;
                 self.writer.flush().await
             };
-            tokio::time::timeout(WRITE_TIMEOUT, written).await??;
+            tokio::time::timeout(self.timeout, written).await??;
             self.ready.clear();
         }
         Ok(())
