@@ -109,7 +109,7 @@ pub const KEYS: &[Key] = &[
     key("adaptor.spool.block_size", r#""2MiB""#, "Records are synced, sent and deduplicated in blocks of about this size before compression; 4KiB to 8MiB."),
     key("adaptor.spool.linger", r#""100ms""#, "The longest time that a record nobody waits for waits for others before its block is written; 0s to 10s."),
     key("adaptor.spool.buffer_size", r#""16MiB""#, "Memory for records that are not yet spooled; then sources wait. At least 2 times block_size."),
-    key("adaptor.spool.when_full", r#""block""#, "When the spool is full: \"block\" (sources wait), \"drop_newest\" or \"drop_oldest\". What is dropped is counted."),
+    key("adaptor.spool.when_full", r#""block""#, "When the spool is full: \"block\" (sources wait; producers that can be told are refused after a second), \"drop_newest\" or \"drop_oldest\". What is dropped is counted."),
     key("adaptor.spool.max_age", r#""30d""#, "A stream left over by an earlier run and older than this is not sent again; 1h to 3650d."),
     key("adaptor.spool.send_expired", "false", "Send streams older than max_age all the same: rows that were committed already may then appear twice."),
     required("adaptor.source.type", r#""$type""#, "The type: \"file\", \"unix\", \"tcp\", \"udp\", \"stdin\", \"scribe\", \"syslog\", \"forward\", \"otlp\", \"http\", \"gelf\", \"journald\", \"exec\" or \"heartbeat\"."),
