@@ -14,19 +14,16 @@
 //! the last counts. Whatever is no such object, or has no message, is kept whole with `logboom.parse_error`.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
 use logboom_wire::Record;
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
-use serde_json::value::RawValue;
 
 use crate::counters::Counters;
 use crate::intake::Chunk;
+use crate::source::json::{object, text};
 use crate::source::line::syslog::severity;
 use crate::source::line::{PARSE_ERROR, timestamp};
-use crate::source::line::{Unparsed, recycle, text};
+use crate::source::line::{Unparsed, recycle};
 use crate::source::{Funnel, Inlet};
 
 /// Most attributes of a record.
@@ -83,10 +80,11 @@ struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// Reads `message`. Must be empty, as [`Fields::reuse`] leaves it.
     fn read(&mut self, message: &'a [u8]) -> Result<(), Unparsed> {
-        let text = simdutf8::basic::from_utf8(message).map_err(|_| Unparsed("it is not UTF-8".into()))?;
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        Object(self).deserialize(&mut deserializer)?;
-        deserializer.end()?;
+        let message = simdutf8::basic::from_utf8(message).map_err(|_| Unparsed("it is not UTF-8".into()))?;
+        object(message, |name, raw| match text(Some(raw))? {
+            Some(value) => self.member(name, value),
+            None => Ok(()),
+        })?;
         match (&self.full, self.short.take()) {
             (None, None) => Err(Unparsed("it has neither `short_message` nor `full_message`".into())),
             (Some(_), Some(short)) => self.set("gelf.short_message".into(), short),
@@ -182,39 +180,6 @@ fn seconds(text: &str) -> Option<i64> {
     let is_number = text.parse::<f64>().is_ok() && text.starts_with(|c: char| c.is_ascii_digit() || c == '-');
     is_number.then(|| timestamp::from_number(text))?
 }
-
-/// Reads an object into fields.
-struct Object<'f, 'a>(&'f mut Fields<'a>);
-
-impl<'a> DeserializeSeed<'a> for Object<'_, 'a> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'a> Visitor<'a> for Object<'_, 'a> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<M: MapAccess<'a>>(self, mut map: M) -> Result<(), M::Error> {
-        let Object(fields) = self;
-        let wrong = |Unparsed(reason)| M::Error::custom(reason);
-        while let Some((Key(name), raw)) = map.next_entry::<Key<'a>, &'a RawValue>()? {
-            if let Some(value) = text(Some(raw)).map_err(wrong)? {
-                fields.member(name, value).map_err(wrong)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-#[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {

@@ -12,7 +12,8 @@ const ATTRIBUTES_MAX: usize = 256;
 const KEY_BYTES_MAX: usize = 1 << 10;
 
 /// Why a line is not a record.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub(in crate::source) struct Unparsed(pub(in crate::source) Cow<'static, str>);
 
 impl From<serde_json::Error> for Unparsed {
