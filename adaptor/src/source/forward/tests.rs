@@ -1,6 +1,5 @@
 //! The source against clients that send bytes as real ones do.
 
-use std::io::Write;
 use std::time::Duration;
 
 use logboom_config::{SourceKind, TcpSource, UnixSource};
@@ -11,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::source::exchange::testing::Client;
-use crate::source::testing::{PATIENCE, Rig, Seen, context, every_split, free_address, fuzz};
+use crate::source::testing::{PATIENCE, Rig, Seen, context, every_split, free_address, fuzz, gzip};
 
 /// 2023-11-14T22:13:20.5Z.
 const EVENT_TIME: &[u8] = b"\xd7\0\x65\x53\xf1\x00\x1d\xcd\x65\x00";
@@ -86,12 +85,6 @@ fn message(tag: &str, record: &[u8], chunk: &str) -> Vec<u8> {
 
 fn ack(chunk: &str) -> Vec<u8> {
     [b"\x81\xa3ack", &text(chunk)[..]].concat()
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
 }
 
 fn of(tag: &str, body: &str) -> Seen {
