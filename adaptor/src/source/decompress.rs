@@ -70,17 +70,14 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::source::testing::gzip;
 
     const ALL: [Compression; 4] = [Compression::Gzip, Compression::Zlib, Compression::Zstd, Compression::Snappy];
 
     fn compress(compression: Compression, bytes: &[u8]) -> Vec<u8> {
         let level = flate2::Compression::fast();
         match compression {
-            Compression::Gzip => {
-                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
-                encoder.write_all(bytes).unwrap();
-                encoder.finish().unwrap()
-            }
+            Compression::Gzip => gzip(bytes),
             Compression::Zlib => {
                 let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), level);
                 encoder.write_all(bytes).unwrap();

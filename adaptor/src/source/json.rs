@@ -1,39 +1,78 @@
 //! Views of JSON: arrays and objects are walked through, never built, so that memory does not depend on what is in them.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Display};
 
+use memchr::memchr;
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::Malformed;
-pub(super) use super::line::text;
 
 /// The value that `bytes` are. All of it is checked to be JSON.
 pub(super) fn parse(bytes: &[u8]) -> Result<&RawValue, Malformed> {
     let text = simdutf8::basic::from_utf8(bytes).map_err(|_| Malformed::fixed("it is not UTF-8"))?;
-    serde_json::from_str(text).map_err(|error| Malformed::new(error.to_string()))
+    Ok(serde_json::from_str(text)?)
+}
+
+/// The value as text; `None` where there is none. A text with an escape is the only value that is copied.
+pub(super) fn text(raw: Option<&RawValue>) -> serde_json::Result<Option<Cow<'_, str>>> {
+    let Some(raw) = raw.map(RawValue::get) else { return Ok(None) };
+    Ok(match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(_) if memchr(b'\\', raw.as_bytes()).is_some() => Some(serde_json::from_str::<String>(raw)?.into()),
+        Some(text) => Some(text.into()),
+        None if raw == "null" => None,
+        None => Some(raw.into()),
+    })
+}
+
+/// Calls `each` with every member of the object that is all of `text`. Checks it on the way, not before.
+///
+/// # Errors
+/// When it is no such object or `each` fails; in words that say where.
+pub(super) fn object<'a, E: Display>(
+    text: &'a str,
+    each: impl FnMut(Cow<'a, str>, &'a RawValue) -> Result<(), E>,
+) -> serde_json::Result<()> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    deserializer.deserialize_map(Members(each))?;
+    deserializer.end()
 }
 
 /// Calls `each` with every value of an array.
 pub(super) fn elements<'a, E: From<Malformed>>(
     array: &'a RawValue,
-    each: impl FnMut(&'a RawValue) -> Result<(), E>,
+    mut each: impl FnMut(&'a RawValue) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut walk = Walk { each, failed: None };
-    let walked = Elements(&mut walk).deserialize(&mut serde_json::Deserializer::from_str(array.get()));
-    walk.ended(walked)
+    let mut failed = None;
+    let each = |value| each(value).map_err(|error| keep(&mut failed, error));
+    let walked = serde_json::Deserializer::from_str(array.get()).deserialize_seq(Elements(each));
+    ended(failed, walked)
 }
 
 /// Calls `each` with every member of an object.
 pub(super) fn members<'a, E: From<Malformed>>(
     object: &'a RawValue,
-    each: impl FnMut((Cow<'a, str>, &'a RawValue)) -> Result<(), E>,
+    mut each: impl FnMut((Cow<'a, str>, &'a RawValue)) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut walk = Walk { each, failed: None };
-    let walked = Members(&mut walk).deserialize(&mut serde_json::Deserializer::from_str(object.get()));
-    walk.ended(walked)
+    let mut failed = None;
+    let each = |name, value| each((name, value)).map_err(|error| keep(&mut failed, error));
+    let walked = self::object(object.get(), each);
+    ended(failed, walked)
+}
+
+/// Sets aside why a walk ends early.
+fn keep<E>(failed: &mut Option<E>, error: E) -> &'static str {
+    *failed = Some(error);
+    ""
+}
+
+fn ended<E: From<Malformed>>(failed: Option<E>, walked: serde_json::Result<()>) -> Result<(), E> {
+    match failed {
+        Some(error) => Err(error),
+        None => walked.map_err(|error| Malformed::from(error).into()),
+    }
 }
 
 /// The members of `object` with these names. `null` counts as absent.
@@ -59,84 +98,38 @@ pub(super) fn all<'a, E: From<Malformed>>(
     array.map_or(Ok(()), |array| elements(array, each))
 }
 
-struct Walk<F, E> {
-    each: F,
-    failed: Option<E>,
-}
+struct Elements<F>(F);
 
-impl<F, E: From<Malformed>> Walk<F, E> {
-    fn ended(self, walked: Result<(), serde_json::Error>) -> Result<(), E> {
-        match (self.failed, walked) {
-            (Some(error), _) => Err(error),
-            (None, walked) => walked.map_err(|error| Malformed::new(error.to_string()).into()),
-        }
-    }
-
-    fn call<T, D: serde::de::Error>(&mut self, item: T) -> Result<(), D>
-    where
-        F: FnMut(T) -> Result<(), E>,
-    {
-        (self.each)(item).map_err(|error| {
-            self.failed = Some(error);
-            D::custom("")
-        })
-    }
-}
-
-struct Elements<'w, F, E>(&'w mut Walk<F, E>);
-
-impl<'a, F: FnMut(&'a RawValue) -> Result<(), E>, E: From<Malformed>> DeserializeSeed<'a> for Elements<'_, F, E> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'a, F: FnMut(&'a RawValue) -> Result<(), E>, E: From<Malformed>> Visitor<'a> for Elements<'_, F, E> {
+impl<'a, F: FnMut(&'a RawValue) -> Result<(), E>, E: Display> Visitor<'a> for Elements<F> {
     type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("an array")
     }
 
-    fn visit_seq<A: SeqAccess<'a>>(self, mut array: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'a>>(mut self, mut array: A) -> Result<(), A::Error> {
         while let Some(element) = array.next_element::<&'a RawValue>()? {
-            self.0.call::<_, A::Error>(element)?;
+            self.0(element).map_err(A::Error::custom)?;
         }
         Ok(())
     }
 }
 
-struct Members<'w, F, E>(&'w mut Walk<F, E>);
+struct Members<F>(F);
 
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
-impl<'a, F, E: From<Malformed>> DeserializeSeed<'a> for Members<'_, F, E>
-where
-    F: FnMut((Cow<'a, str>, &'a RawValue)) -> Result<(), E>,
-{
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'a, F, E: From<Malformed>> Visitor<'a> for Members<'_, F, E>
-where
-    F: FnMut((Cow<'a, str>, &'a RawValue)) -> Result<(), E>,
-{
+impl<'a, F: FnMut(Cow<'a, str>, &'a RawValue) -> Result<(), E>, E: Display> Visitor<'a> for Members<F> {
     type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'a>>(self, mut object: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'a>>(mut self, mut object: A) -> Result<(), A::Error> {
         while let Some((Key(key), value)) = object.next_entry::<Key<'a>, &'a RawValue>()? {
-            self.0.call::<_, A::Error>((key, value))?;
+            self.0(key, value).map_err(A::Error::custom)?;
         }
         Ok(())
     }

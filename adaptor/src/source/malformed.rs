@@ -19,6 +19,12 @@ impl Malformed {
     }
 }
 
+impl From<serde_json::Error> for Malformed {
+    fn from(error: serde_json::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
 impl From<Unparsed> for Malformed {
     fn from(Unparsed(reason): Unparsed) -> Self {
         Self(reason)

@@ -1,7 +1,9 @@
 //! For tests of sources: a context, a rig with a writer, and the records that went into an intake.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -148,6 +150,15 @@ impl Rig {
         self.may_sync.1.notify_all();
     }
 
+    /// What `answer` comes to. It must not do so while the writer is kept from syncing.
+    pub(crate) async fn not_before_durable<T>(&self, answer: impl Future<Output = T>) -> T {
+        self.hold(true);
+        let mut answer = pin!(answer);
+        assert!(timeout(A_WHILE, &mut answer).await.is_err(), "it is not durable");
+        self.hold(false);
+        answer.await
+    }
+
     /// The bodies of `count` records, once that many are synced.
     pub(crate) async fn bodies(&self, count: usize) -> Vec<String> {
         let bodies = async {
@@ -203,6 +214,12 @@ pub(crate) fn any_port() -> SocketAddr {
 /// An address with a port that nobody listens at.
 pub(crate) fn free_address() -> SocketAddr {
     std::net::TcpListener::bind(any_port()).unwrap().local_addr().unwrap()
+}
+
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
 }
 
 /// Feeds `decode` mutations of `corpus` until the time is over: `LOGBOOM_FUZZ_MS` milliseconds (300), from the seed

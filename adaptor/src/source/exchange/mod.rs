@@ -11,6 +11,8 @@
 mod connection;
 mod shared;
 #[cfg(test)]
+pub(super) mod testing;
+#[cfg(test)]
 mod tests;
 
 use super::inlet::Batch;

@@ -26,6 +26,8 @@ const LARGE: u8 = b'#';
 const ADMIT: u8 = b'*';
 /// Is answered with very much.
 const TALK: u8 = b'?';
+/// Cannot be refused once it was taken.
+const FIRM: u8 = b'=';
 
 struct Bytes {
     inlet: Arc<Inlet>,
@@ -67,6 +69,10 @@ impl Protocol for Bytes {
         }
         round.answers.push(byte);
         Ok(Step::Done(length))
+    }
+
+    fn refusal(&self, answers: &[u8]) -> Option<Vec<u8>> {
+        (!answers.contains(&FIRM)).then(|| vec![b'-'; answers.len()])
     }
 
     fn settle(&mut self, taken: bool, answers: &mut Vec<u8>) -> bool {
@@ -131,6 +137,41 @@ async fn a_round_is_refused_as_a_whole() {
     assert_eq!(some(&mut client, 1).await, "i");
     assert_eq!(rig.bodies(1).await, ["i"]);
     assert_eq!(rig.context.counters.records_refused_full.get(), 8);
+}
+
+/// Has the writer take `first` and be held there, while what is `behind` it waits in the intake.
+async fn send_two(rig: &Rig, client: &mut UnixStream, first: u8, behind: u8) {
+    rig.hold(true);
+    for byte in [first, behind] {
+        client.write_all(&[byte]).await.unwrap();
+        assert!(timeout(A_WHILE, client.read_u8()).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_round_that_is_refused_after_it_was_taken_says_so_or_else_the_connection_ends() {
+    let rig = Rig::new();
+    let (mut client, _serving) = connected(&rig, true);
+    send_two(&rig, &mut client, b'a', b'b').await;
+    assert_eq!(rig.context.intake.refuse_pending(), 1);
+    rig.hold(false);
+    assert_eq!(some(&mut client, 2).await, "a-");
+    send_two(&rig, &mut client, b'c', FIRM).await;
+    assert_eq!(rig.context.intake.refuse_pending(), 1);
+    rig.hold(false);
+    // The answer before it may be left out with it.
+    assert!("c".starts_with(&all(&mut client).await));
+    assert_eq!(rig.bodies(2).await, ["a", "c"]);
+}
+
+#[tokio::test]
+async fn where_the_outcome_of_a_round_is_unknown_nothing_is_said_and_the_connection_ends() {
+    let rig = Rig::new();
+    let (mut client, _serving) = connected(&rig, true);
+    send_two(&rig, &mut client, b'a', b'b').await;
+    rig.context.intake.end();
+    rig.hold(false);
+    assert!("a".starts_with(&all(&mut client).await));
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use super::msgpack::{Item, Malformed, Reader, Value};
 use crate::counters::Counters;
 use crate::intake::Chunk;
 use crate::source::funnel::Funnel;
+use crate::source::line::recycle;
 
 const BODIES: [&[u8]; 3] = [b"log", b"message", b"msg"];
 /// What a record may have; more is counted as left out.
@@ -207,10 +208,4 @@ impl<'a> Attributes<'a> {
         }
         Text::Scratch(start, self.scratch.len())
     }
-}
-
-/// An empty vector with the memory of `spent`: types that differ in nothing but a lifetime are collected in place.
-fn recycle<A, B>(mut spent: Vec<A>) -> Vec<B> {
-    spent.clear();
-    spent.into_iter().map(|_| unreachable!("it is empty")).collect()
 }

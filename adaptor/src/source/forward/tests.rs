@@ -1,17 +1,16 @@
 //! The source against clients that send bytes as real ones do.
 
-use std::io::Write;
 use std::time::Duration;
 
 use logboom_config::{SourceKind, TcpSource, UnixSource};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::*;
-use crate::source::inlet::Batch;
-use crate::source::testing::{A_WHILE, PATIENCE, Rig, Seen, context, every_split, free_address, fuzz, taken};
+use crate::source::exchange::testing::Client;
+use crate::source::testing::{PATIENCE, Rig, Seen, context, every_split, free_address, fuzz, gzip};
 
 /// 2023-11-14T22:13:20.5Z.
 const EVENT_TIME: &[u8] = b"\xd7\0\x65\x53\xf1\x00\x1d\xcd\x65\x00";
@@ -40,29 +39,15 @@ impl Rig {
 impl Opened {
     async fn connect(&self) -> Client<TcpStream> {
         let Transport::Tcp(tcp) = &self.settings.transport else { panic!("it is not on TCP") };
-        Client(TcpStream::connect(tcp.listen).await.unwrap())
+        Client::connect(tcp.listen).await
     }
 }
 
-struct Client<S>(S);
-
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
-    async fn send(&mut self, bytes: &[u8]) {
-        self.0.write_all(bytes).await.unwrap();
-    }
-
     async fn gets(&mut self, wanted: &[u8]) {
         let mut got = vec![0; wanted.len()];
         timeout(PATIENCE, self.0.read_exact(&mut got)).await.unwrap().unwrap();
         assert_eq!(got.escape_ascii().to_string(), wanted.escape_ascii().to_string());
-    }
-
-    async fn gets_no_answer(&mut self) -> bool {
-        timeout(A_WHILE, self.0.read_u8()).await.is_err()
-    }
-
-    async fn is_disconnected(&mut self) -> bool {
-        matches!(timeout(PATIENCE, self.0.read_u8()).await, Ok(Err(_)))
     }
 }
 
@@ -100,12 +85,6 @@ fn message(tag: &str, record: &[u8], chunk: &str) -> Vec<u8> {
 
 fn ack(chunk: &str) -> Vec<u8> {
     [b"\x81\xa3ack", &text(chunk)[..]].concat()
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
 }
 
 fn of(tag: &str, body: &str) -> Seen {
@@ -500,26 +479,8 @@ mod shared_key {
 /// All that the source makes of bytes in these pieces: records, answers, and whether the connection goes on.
 fn converse(pieces: &[&[u8]]) -> (Vec<Seen>, Vec<u8>, bool) {
     let context = context();
-    let mut events = Conversation::new(Inlet::new(source(&settings()), context.clone()), None, 64 << 10);
-    let (mut input, mut seen, mut answers) = (Vec::new(), Vec::new(), Vec::new());
-    for piece in pieces {
-        input.extend_from_slice(piece);
-        loop {
-            let mut round = Round { observed: 1, batch: Batch::default(), answers: Vec::new() };
-            let step = events.read(&input, &mut round);
-            if round.batch.records() > 0 {
-                seen.extend(taken(&context.intake, std::mem::take(round.batch.chunk(0))));
-            }
-            answers.extend(round.answers);
-            match step {
-                Ok(Step::Done(bytes)) => drop(input.drain(..bytes)),
-                Ok(Step::Wait) => break,
-                Ok(_) => {}
-                Err(_) => return (seen, answers, false),
-            }
-        }
-    }
-    (seen, answers, true)
+    let events = Conversation::new(Inlet::new(source(&settings()), context.clone()), None, 64 << 10);
+    exchange::testing::converse(events, &context.intake, pieces)
 }
 
 fn corpus() -> Vec<Vec<u8>> {

@@ -14,25 +14,16 @@
 //! the last counts. Whatever is no such object, or has no message, is kept whole with `logboom.parse_error`.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
 use logboom_wire::Record;
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
-use serde_json::value::RawValue;
 
 use crate::counters::Counters;
 use crate::intake::Chunk;
+use crate::source::json::{object, text};
 use crate::source::line::syslog::severity;
-use crate::source::line::{PARSE_ERROR, timestamp};
-use crate::source::line::{Unparsed, recycle, text};
+use crate::source::line::{Fields, PARSE_ERROR, Unparsed, timestamp};
 use crate::source::{Funnel, Inlet};
-
-/// Most attributes of a record.
-const ATTRIBUTES_MAX: usize = 256;
-/// Longest key of an attribute, in bytes.
-const KEY_BYTES_MAX: usize = 1 << 10;
 
 /// Makes records of messages.
 pub(super) struct Messages {
@@ -49,8 +40,8 @@ impl Messages {
     /// Adds the record of `message`, observed at `observed` (ns since 1970), to `chunk`.
     pub(super) fn take(&mut self, message: &[u8], observed: i64, chunk: &mut Chunk) {
         let mut fields = std::mem::take(&mut self.fields).reuse();
-        match fields.read(message) {
-            Ok(()) => fields.with_record(observed, |record| self.funnel.record(None, record, chunk)),
+        match read(&mut fields, message) {
+            Ok(()) => fields.with_record(observed, message, |_, record| self.funnel.record(None, record, chunk)),
             Err(Unparsed(reason)) => self.take_plain(message, &reason, observed, chunk),
         }
         self.fields = fields.reuse();
@@ -68,113 +59,72 @@ impl Messages {
     }
 }
 
-/// The members of a message. Borrows from it what it can; its own memory is used again for the next.
-#[derive(Default)]
-struct Fields<'a> {
-    short: Option<Cow<'a, str>>,
-    full: Option<Cow<'a, str>>,
-    timestamp: Option<i64>,
-    severity: (u8, &'static str),
-    attributes: Vec<(Cow<'a, str>, Cow<'a, str>)>,
-    /// Spare memory of the view of `attributes` that a record takes.
-    views: Vec<(&'static str, &'static str)>,
+/// Reads `message` into `fields`, which are empty.
+fn read<'a>(fields: &mut Fields<'a>, message: &'a [u8]) -> Result<(), Unparsed> {
+    let message = simdutf8::basic::from_utf8(message).map_err(|_| Unparsed("it is not UTF-8".into()))?;
+    let mut short = None;
+    object(message, |name, raw| match text(Some(raw))? {
+        Some(value) => member(fields, &mut short, name, value),
+        None => Ok(()),
+    })?;
+    match (&fields.body, short) {
+        (None, None) => Err(Unparsed("it has neither `short_message` nor `full_message`".into())),
+        (None, short) => {
+            fields.body = short;
+            Ok(())
+        }
+        (Some(_), Some(short)) => fields.set("gelf.short_message".into(), short),
+        (Some(_), None) => Ok(()),
+    }
 }
 
-impl<'a> Fields<'a> {
-    /// Reads `message`. Must be empty, as [`Fields::reuse`] leaves it.
-    fn read(&mut self, message: &'a [u8]) -> Result<(), Unparsed> {
-        let text = simdutf8::basic::from_utf8(message).map_err(|_| Unparsed("it is not UTF-8".into()))?;
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        Object(self).deserialize(&mut deserializer)?;
-        deserializer.end()?;
-        match (&self.full, self.short.take()) {
-            (None, None) => Err(Unparsed("it has neither `short_message` nor `full_message`".into())),
-            (Some(_), Some(short)) => self.set("gelf.short_message".into(), short),
-            (_, short) => {
-                self.short = short;
-                Ok(())
-            }
+/// Takes a member.
+fn member<'a>(
+    fields: &mut Fields<'a>,
+    short: &mut Option<Cow<'a, str>>,
+    name: Cow<'a, str>,
+    value: Cow<'a, str>,
+) -> Result<(), Unparsed> {
+    let key: Cow<'a, str> = match name.as_ref() {
+        "short_message" => {
+            *short = Some(value);
+            return Ok(());
         }
-    }
-
-    fn member(&mut self, name: Cow<'a, str>, value: Cow<'a, str>) -> Result<(), Unparsed> {
-        let key: Cow<'a, str> = match name.as_ref() {
-            "short_message" => {
-                self.short = Some(value);
+        "full_message" => {
+            fields.body = Some(value).filter(|value| !value.is_empty());
+            return Ok(());
+        }
+        "timestamp" => {
+            fields.timestamp = seconds(&value);
+            if fields.timestamp.is_some() {
                 return Ok(());
             }
-            "full_message" => {
-                self.full = Some(value).filter(|value| !value.is_empty());
+            "gelf.timestamp".into()
+        }
+        "level" => {
+            let level = value.parse().ok().and_then(severity);
+            let (number, name) = level.unwrap_or_default();
+            (fields.severity_number, fields.severity_text) = (number, name.into());
+            if level.is_some() {
                 return Ok(());
             }
-            "timestamp" => {
-                self.timestamp = seconds(&value);
-                if self.timestamp.is_some() {
-                    return Ok(());
-                }
-                "gelf.timestamp".into()
-            }
-            "level" => {
-                let level = value.parse().ok().and_then(severity);
-                self.severity = level.unwrap_or_default();
-                if level.is_some() {
-                    return Ok(());
-                }
-                "gelf.level".into()
-            }
-            "host" => "gelf.host".into(),
-            "version" => "gelf.version".into(),
-            "facility" => "gelf.facility".into(),
-            "file" => "gelf.file".into(),
-            "line" => "gelf.line".into(),
-            other if other.len() > 1 && other.starts_with('_') => match name {
-                Cow::Borrowed(name) => name[1..].into(),
-                Cow::Owned(mut name) => {
-                    name.remove(0);
-                    name.into()
-                }
-            },
-            other => format!("gelf.{other}").into(),
-        };
-        self.set(key, value)
-    }
-
-    /// Sets the attribute `key`. An attribute has one value: the last.
-    fn set(&mut self, key: Cow<'a, str>, value: Cow<'a, str>) -> Result<(), Unparsed> {
-        if let Some((_, old)) = self.attributes.iter_mut().find(|(other, _)| *other == key) {
-            *old = value;
-        } else if self.attributes.len() == ATTRIBUTES_MAX {
-            return Err(Unparsed(format!("it has more than {ATTRIBUTES_MAX} attributes").into()));
-        } else if key.len() > KEY_BYTES_MAX {
-            return Err(Unparsed(format!("an attribute's key has more than {KEY_BYTES_MAX} bytes").into()));
-        } else {
-            self.attributes.push((key, value));
+            "gelf.level".into()
         }
-        Ok(())
-    }
-
-    /// Calls `push` with the record.
-    fn with_record(&mut self, observed: i64, push: impl FnOnce(&Record<'_>)) {
-        let mut attributes = recycle(std::mem::take(&mut self.views));
-        attributes.extend(self.attributes.iter().map(|(key, value)| (key.as_ref(), value.as_ref())));
-        let (severity_number, severity_text) = self.severity;
-        let body = self.full.as_ref().or(self.short.as_ref()).map_or(&b""[..], |body| body.as_bytes());
-        push(&Record {
-            timestamp: self.timestamp,
-            observed,
-            severity_number,
-            severity_text,
-            body,
-            attributes: &attributes,
-            ..Record::default()
-        });
-        self.views = recycle(attributes);
-    }
-
-    /// Empty, with the memory of this, for another message.
-    fn reuse<'b>(self) -> Fields<'b> {
-        Fields { attributes: recycle(self.attributes), views: self.views, ..Fields::default() }
-    }
+        "host" => "gelf.host".into(),
+        "version" => "gelf.version".into(),
+        "facility" => "gelf.facility".into(),
+        "file" => "gelf.file".into(),
+        "line" => "gelf.line".into(),
+        other if other.len() > 1 && other.starts_with('_') => match name {
+            Cow::Borrowed(name) => name[1..].into(),
+            Cow::Owned(mut name) => {
+                name.remove(0);
+                name.into()
+            }
+        },
+        other => format!("gelf.{other}").into(),
+    };
+    fields.set(key, value)
 }
 
 /// A timestamp, written as a number.
@@ -183,52 +133,19 @@ fn seconds(text: &str) -> Option<i64> {
     is_number.then(|| timestamp::from_number(text))?
 }
 
-/// Reads an object into fields.
-struct Object<'f, 'a>(&'f mut Fields<'a>);
-
-impl<'a> DeserializeSeed<'a> for Object<'_, 'a> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'a> Visitor<'a> for Object<'_, 'a> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<M: MapAccess<'a>>(self, mut map: M) -> Result<(), M::Error> {
-        let Object(fields) = self;
-        let wrong = |Unparsed(reason)| M::Error::custom(reason);
-        while let Some((Key(name), raw)) = map.next_entry::<Key<'a>, &'a RawValue>()? {
-            if let Some(value) = text(Some(raw)).map_err(wrong)? {
-                fields.member(name, value).map_err(wrong)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-#[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::source::testing::fuzz;
 
     /// Body, then what else was read; or why nothing was.
-    fn read(message: &str) -> String {
+    fn seen(message: &str) -> String {
         let mut fields = Fields::default();
-        match fields.read(message.as_bytes()) {
+        match read(&mut fields, message.as_bytes()) {
             Err(Unparsed(reason)) => reason.into_owned(),
             Ok(()) => {
                 let mut text = String::new();
-                fields.with_record(7, |record| {
+                fields.with_record(7, b"", |_, record| {
                     text = format!("{:?}", String::from_utf8_lossy(record.body));
                     if let Some(timestamp) = record.timestamp {
                         text += &format!(" at {timestamp}");
@@ -260,7 +177,7 @@ mod tests {
             r#""Backtrace here\n\nmore stuff" at 1385053862307200000 alert gelf.version=1.1 gelf.host=example.org user_id=9001 "#,
             "some_info=foo some_env_var=bar gelf.short_message=A short message that helps you identify what is going on"
         );
-        assert_eq!(read(message), wanted);
+        assert_eq!(seen(message), wanted);
     }
 
     #[test]
@@ -287,7 +204,7 @@ mod tests {
             (r#"{"short_message":"s","_a":1,"_a":2}"#, r#""s" a=2"#),
             (r#"{"short_message":"\u0000\n\ud83d\ude00"}"#, "\"\\0\\n😀\""),
         ] {
-            assert_eq!(read(message), wanted, "{message}");
+            assert_eq!(seen(message), wanted, "{message}");
         }
     }
 
@@ -304,9 +221,9 @@ mod tests {
             (&format!("{{{many}\"short_message\":\"\"}}"), "more than 256"),
             (&format!(r#"{{"_{}":1}}"#, "x".repeat(2000)), "more than 1024"),
         ] {
-            assert!(read(message).contains(reason), "{message}: {}", read(message));
+            assert!(seen(message).contains(reason), "{message}: {}", seen(message));
         }
-        assert!(Fields::default().read(b"{\"short_message\":\"\xff\"}").is_err());
+        assert!(read(&mut Fields::default(), b"{\"short_message\":\"\xff\"}").is_err());
     }
 
     #[test]
@@ -317,8 +234,8 @@ mod tests {
         ];
         fuzz(corpus, |message| {
             let mut fields = Fields::default();
-            if fields.read(message).is_ok() {
-                fields.with_record(7, |record| assert!(record.attributes.len() <= ATTRIBUTES_MAX));
+            if read(&mut fields, message).is_ok() {
+                fields.with_record(7, b"", |_, record| assert!(record.attributes.len() <= 256));
             }
         });
     }

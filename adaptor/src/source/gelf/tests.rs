@@ -3,14 +3,14 @@
 use std::io::Write;
 use std::net::SocketAddr;
 
-use flate2::write::{GzEncoder, ZlibEncoder};
+use flate2::write::ZlibEncoder;
 use logboom_config::{GelfSource, Source, SourceKind, TcpSource, Transport, UdpSource};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::source::testing::{PATIENCE, Rig, Seen, context, every_split, free_address, fuzz, taken};
+use crate::source::testing::{PATIENCE, Rig, Seen, context, every_split, free_address, fuzz, gzip, taken};
 
 use super::*;
 
@@ -29,12 +29,6 @@ impl Rig {
         let settings = GelfSource { transport: Transport::Tcp(TcpSource::at(address)), max_frame };
         (address, self.open(Source::new("in", SourceKind::Gelf(settings))).await)
     }
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
 }
 
 fn zlib(bytes: &[u8], level: u32) -> Vec<u8> {

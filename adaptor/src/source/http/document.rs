@@ -10,13 +10,11 @@ use super::Shared;
 use crate::counters::Counters;
 use crate::source::Malformed;
 use crate::source::json::text;
-use crate::source::line::{Fields, Rules, read_json};
+use crate::source::line::{Fields, PARSE_ERROR, Rules, read_json};
 use crate::source::net::http::{Refusal, Taker};
 
 /// Most labels, fields or metadata that stand together.
 const PAIRS_MAX: usize = 256;
-/// Attribute of a text that was kept as a plain record: why.
-const PARSE_ERROR: &str = "logboom.parse_error";
 
 /// Has documents become records, each with the memory of the one before.
 pub(super) struct Documents {

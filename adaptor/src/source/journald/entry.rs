@@ -15,13 +15,13 @@
 //! array as JSON.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::ops::Range;
 
 use logboom_wire::Record;
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+use crate::source::json;
+use crate::source::line::Unparsed;
 
 const PREFIX: &str = "journald.";
 /// Names and OpenTelemetry numbers of the priorities.
@@ -54,15 +54,14 @@ impl Entry {
     ///
     /// # Errors
     /// When it is no JSON object.
-    pub(super) fn read(&mut self, line: &[u8]) -> serde_json::Result<()> {
+    pub(super) fn read(&mut self, line: &[u8]) -> Result<(), Unparsed> {
         self.cursor.clear();
         (self.timestamp, self.priority) = (None, None);
         self.body.clear();
         self.texts.clear();
         self.attributes.clear();
-        let mut deserializer = serde_json::Deserializer::from_slice(line);
-        Fields(self).deserialize(&mut deserializer)?;
-        deserializer.end()
+        let line = simdutf8::basic::from_utf8(line).map_err(|_| Unparsed("it is not UTF-8".into()))?;
+        Ok(json::object(line, |name, raw| self.field(&name, raw))?)
     }
 
     /// Calls `push` with its record, observed at `observed` (ns since 1970).
@@ -131,14 +130,9 @@ impl Entry {
     }
 }
 
-/// A text as it is meant, anything else as it is written.
+/// A text as it is meant, anything else as it is written; nothing for `null`.
 fn text(raw: &RawValue) -> serde_json::Result<Cow<'_, str>> {
-    let raw = raw.get();
-    Ok(match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-        Some(_) if raw.contains('\\') => serde_json::from_str::<String>(raw)?.into(),
-        Some(text) => text.into(),
-        None => raw.into(),
-    })
+    Ok(json::text(Some(raw))?.unwrap_or_default())
 }
 
 /// The bytes of a value that is an array of numbers.
@@ -153,34 +147,6 @@ fn several(raw: &RawValue) -> Option<Vec<&RawValue>> {
         false => None,
     }
 }
-
-struct Fields<'e>(&'e mut Entry);
-
-impl<'de> DeserializeSeed<'de> for Fields<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Fields<'_> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
-        while let Some((Name(name), raw)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
-            self.0.field(&name, raw).map_err(serde::de::Error::custom)?;
-        }
-        Ok(())
-    }
-}
-
-#[derive(Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {

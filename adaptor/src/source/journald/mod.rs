@@ -39,7 +39,7 @@ use tracing::{info, warn};
 
 use self::entry::Entry;
 use super::command::{Pauses, Program};
-use super::line::LineSplitter;
+use super::line::{LineSplitter, PARSE_ERROR};
 use super::net::Seldom;
 use super::{Context, Funnel, Running, observed_now};
 use crate::intake::{Chunk, Refused};
@@ -52,8 +52,6 @@ const ESCAPED_BYTES: usize = 6;
 const AROUND_BYTES: usize = 4 << 20;
 /// What is kept of journalctl's complaints.
 const COMPLAINT_BYTES_MAX: usize = 1 << 10;
-/// Attribute of a line that was kept as a plain record: why.
-const PARSE_ERROR: &str = "logboom.parse_error";
 
 /// Where the source stands, as it is remembered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

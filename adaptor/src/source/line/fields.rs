@@ -12,7 +12,8 @@ const ATTRIBUTES_MAX: usize = 256;
 const KEY_BYTES_MAX: usize = 1 << 10;
 
 /// Why a line is not a record.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub(in crate::source) struct Unparsed(pub(in crate::source) Cow<'static, str>);
 
 impl From<serde_json::Error> for Unparsed {
@@ -26,11 +27,11 @@ impl From<serde_json::Error> for Unparsed {
 pub(in crate::source) struct Fields<'a> {
     pub(super) category: Option<Cow<'a, str>>,
     /// ns since 1970.
-    pub(super) timestamp: Option<i64>,
-    pub(super) severity_number: u8,
-    pub(super) severity_text: Cow<'a, str>,
+    pub(in crate::source) timestamp: Option<i64>,
+    pub(in crate::source) severity_number: u8,
+    pub(in crate::source) severity_text: Cow<'a, str>,
     /// The body, where it is not the whole line.
-    pub(super) body: Option<Cow<'a, str>>,
+    pub(in crate::source) body: Option<Cow<'a, str>>,
     attributes: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     /// Spare memory of the view of `attributes` that a record takes.
     views: Vec<(&'static str, &'static str)>,
@@ -78,7 +79,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Sets the attribute `key`. An attribute has one value: the last.
-    pub(super) fn set(&mut self, key: Cow<'a, str>, value: Cow<'a, str>) -> Result<(), Unparsed> {
+    pub(in crate::source) fn set(&mut self, key: Cow<'a, str>, value: Cow<'a, str>) -> Result<(), Unparsed> {
         if let Some((_, old)) = self.attributes.iter_mut().find(|(other, _)| *other == key) {
             *old = value;
         } else if self.attributes.len() == ATTRIBUTES_MAX {

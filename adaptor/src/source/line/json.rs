@@ -13,16 +13,13 @@
 //! becomes `logboom.category`, cut to 256 bytes. Of members with the same name the last counts.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use logboom_config::{Body, CATEGORY_BYTES_MAX, category_is_valid};
-use memchr::memchr;
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::fields::{Fields, Unparsed};
 use super::rules::Rules;
+use crate::source::json::{object, text};
 
 /// The members with a meaning, as they stand in the line.
 #[derive(Default)]
@@ -68,10 +65,14 @@ pub(in crate::source) fn read<'a>(
     rules: &Rules,
 ) -> Result<(), Unparsed> {
     let text = simdutf8::basic::from_utf8(line).map_err(|_| Unparsed("it is not UTF-8".into()))?;
-    let mut deserializer = serde_json::Deserializer::from_str(text);
     let mut members = Members::default();
-    Object { fields, members: &mut members, rules }.deserialize(&mut deserializer)?;
-    deserializer.end()?;
+    object(text, |key, raw| match members.slot(&key, rules) {
+        Some(slot) => {
+            *slot = Some(raw);
+            Ok(())
+        }
+        None => set(fields, key, raw),
+    })?;
     interpret(fields, &members, observed, rules)
 }
 
@@ -124,22 +125,7 @@ fn interpret<'a>(fields: &mut Fields<'a>, members: &Members<'a>, observed: i64, 
 
 /// Makes every member of an object, which is all of `line`, an attribute of `fields`.
 pub(super) fn attributes<'a>(fields: &mut Fields<'a>, line: &'a str) -> Result<(), Unparsed> {
-    struct Plain<'f, 'a>(&'f mut Fields<'a>);
-    impl<'a> Visitor<'a> for Plain<'_, 'a> {
-        type Value = ();
-
-        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str("an object")
-        }
-
-        fn visit_map<M: MapAccess<'a>>(self, mut map: M) -> Result<(), M::Error> {
-            while let Some((Key(key), raw)) = map.next_entry::<Key<'a>, &'a RawValue>()? {
-                set(self.0, key, raw).map_err(|Unparsed(reason)| M::Error::custom(reason))?;
-            }
-            Ok(())
-        }
-    }
-    Ok(serde_json::Deserializer::from_str(line).deserialize_map(Plain(fields))?)
+    Ok(object(line, |key, raw| set(fields, key, raw))?)
 }
 
 fn set<'a>(fields: &mut Fields<'a>, key: Cow<'a, str>, raw: &'a RawValue) -> Result<(), Unparsed> {
@@ -148,42 +134,6 @@ fn set<'a>(fields: &mut Fields<'a>, key: Cow<'a, str>, raw: &'a RawValue) -> Res
         None => Ok(()),
     }
 }
-
-/// Reads an object into fields, and sets the members with a meaning aside.
-struct Object<'f, 'a> {
-    fields: &'f mut Fields<'a>,
-    members: &'f mut Members<'a>,
-    rules: &'f Rules,
-}
-
-impl<'a> DeserializeSeed<'a> for Object<'_, 'a> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'a> Visitor<'a> for Object<'_, 'a> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<M: MapAccess<'a>>(self, mut map: M) -> Result<(), M::Error> {
-        while let Some((Key(key), raw)) = map.next_entry::<Key<'a>, &'a RawValue>()? {
-            match self.members.slot(&key, self.rules) {
-                Some(slot) => *slot = Some(raw),
-                None => set(self.fields, key, raw).map_err(|Unparsed(reason)| M::Error::custom(reason))?,
-            }
-        }
-        Ok(())
-    }
-}
-
-#[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[derive(PartialEq, Eq)]
 enum Kind {
@@ -198,17 +148,6 @@ fn kind(raw: &RawValue) -> Kind {
         [b'-' | b'0'..=b'9', ..] => Kind::Number,
         _ => Kind::Other,
     }
-}
-
-/// The value as text; `None` where there is none. A text with an escape is the only value that is copied.
-pub(in crate::source) fn text(raw: Option<&RawValue>) -> Result<Option<Cow<'_, str>>, Unparsed> {
-    let Some(raw) = raw.map(RawValue::get) else { return Ok(None) };
-    Ok(match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-        Some(_) if memchr(b'\\', raw.as_bytes()).is_some() => Some(serde_json::from_str::<String>(raw)?.into()),
-        Some(text) => Some(text.into()),
-        None if raw == "null" => None,
-        None => Some(raw.into()),
-    })
 }
 
 fn cut(text: Cow<'_, str>, bytes_max: usize) -> Cow<'_, str> {

@@ -25,7 +25,7 @@ pub(in crate::source) mod timestamp;
 pub(crate) use container::LANES;
 pub(in crate::source) use fields::{Fields, Unparsed, id, recycle};
 pub(crate) use join::{Lane, Place};
-pub(in crate::source) use json::{read as read_json, text};
+pub(in crate::source) use json::read as read_json;
 pub(crate) use parser::{Lanes, Parser, is_container};
 pub(in crate::source) use rules::Rules;
 pub(crate) use splitter::LineSplitter;

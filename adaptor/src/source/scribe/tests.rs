@@ -1,21 +1,19 @@
 //! The source against clients that send bytes as real ones do.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use logboom_config::{ScribeSource, Source, SourceKind};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::wire::{self, Header, Reader};
 use super::*;
-use crate::source::exchange::{Protocol, Round, Step};
-use crate::source::inlet::Batch;
+use crate::source::exchange::testing::{self, Client};
 use crate::source::observed_now;
-use crate::source::testing::{A_WHILE, PATIENCE, Rig, Seen, context, every_split, free_address, fuzz, taken};
+use crate::source::testing::{PATIENCE, Rig, Seen, context, every_split, free_address, fuzz};
 
 static SHUTDOWNS: AtomicUsize = AtomicUsize::new(0);
 
@@ -29,7 +27,7 @@ fn source(settings: &ScribeSource) -> Source {
     Source::new("scribe", SourceKind::Scribe(settings.clone()))
 }
 
-async fn opened(rig: &Rig, settings: ScribeSource) -> (Client, JoinHandle<()>) {
+async fn opened(rig: &Rig, settings: ScribeSource) -> (Client<TcpStream>, JoinHandle<()>) {
     let address = settings.tcp.listen;
     let open = open_with(source(&settings), settings, rig.context.clone(), rig.stop.clone(), || {
         SHUTDOWNS.fetch_add(1, Ordering::Relaxed);
@@ -38,17 +36,7 @@ async fn opened(rig: &Rig, settings: ScribeSource) -> (Client, JoinHandle<()>) {
     (Client::connect(address).await, running)
 }
 
-struct Client(TcpStream);
-
-impl Client {
-    async fn connect(address: SocketAddr) -> Self {
-        Self(TcpStream::connect(address).await.unwrap())
-    }
-
-    async fn send(&mut self, bytes: &[u8]) {
-        self.0.write_all(bytes).await.unwrap();
-    }
-
+impl Client<TcpStream> {
     /// The next answer without its length; empty where the connection has ended.
     async fn answer(&mut self) -> Vec<u8> {
         let read = async {
@@ -58,14 +46,6 @@ impl Client {
             answer
         };
         timeout(PATIENCE, read).await.unwrap()
-    }
-
-    async fn gets_no_answer(&mut self) -> bool {
-        timeout(A_WHILE, self.0.read_u8()).await.is_err()
-    }
-
-    async fn is_disconnected(&mut self) -> bool {
-        self.answer().await.is_empty()
     }
 }
 
@@ -326,7 +306,7 @@ mod refusals {
 mod methods {
     use super::*;
 
-    async fn ask(client: &mut Client, name: &str, arguments: &[u8]) -> Vec<u8> {
+    async fn ask(client: &mut Client<TcpStream>, name: &str, arguments: &[u8]) -> Vec<u8> {
         client.send(&call(false, wire::CALL, name, 9, arguments)).await;
         let answer = client.answer().await;
         let mut reader = Reader::new(&answer);
@@ -437,27 +417,7 @@ fn converse(pieces: &[&[u8]]) -> (Vec<Seen>, Vec<u8>, bool) {
     let settings = settings();
     let inlet = Inlet::new(source(&settings), context.clone());
     let service = Arc::new(Service::new(inlet, settings, CancellationToken::new(), || {}));
-    let mut calls = Calls::new(service, None);
-    let (mut input, mut seen, mut answers) = (Vec::new(), Vec::new(), Vec::new());
-    for piece in pieces {
-        input.extend_from_slice(piece);
-        loop {
-            let mut round = Round { observed: 1, batch: Batch::default(), answers: Vec::new() };
-            let step = calls.read(&input, &mut round);
-            if round.batch.records() > 0 {
-                seen.extend(taken(&context.intake, std::mem::take(round.batch.chunk(0))));
-            }
-            calls.settle(true, &mut round.answers);
-            answers.extend(round.answers);
-            match step {
-                Ok(Step::Done(bytes)) => drop(input.drain(..bytes)),
-                Ok(Step::Wait) => break,
-                Ok(_) => {}
-                Err(_) => return (seen, answers, false),
-            }
-        }
-    }
-    (seen, answers, true)
+    testing::converse(Calls::new(service, None), &context.intake, pieces)
 }
 
 #[test]

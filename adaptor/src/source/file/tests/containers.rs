@@ -1,7 +1,6 @@
 //! Containers that write lines in parts, on two streams, while their files rotate and the source is killed and restarted:
 //! in the end every line is there exactly once, whole.
 
-use std::fs;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,8 +8,7 @@ use logboom_config::{Format, Multiline, MultilineRule, OnLongLine};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::rig::{Rig, exists};
-use crate::source::file::identity::{FileId, Standing, born};
+use super::rig::{Rig, exists, seeds};
 
 const LOGS: usize = 3;
 const MAX_LINE: usize = 300;
@@ -111,13 +109,7 @@ impl Writer {
     /// Renames the log, once it is known: a file that leaves the globs before that is missed.
     fn rotate(&mut self, rig: &Rig, log: usize) {
         let path = rig.path(&format!("{log}.log"));
-        let known = exists(&path) && {
-            let meta = fs::metadata(&path).unwrap();
-            let value = rig.durable.lock().unwrap().positions.get(&FileId::of(&meta).key("test")).cloned();
-            let standing: Option<Standing> = value.map(|value| serde_json::from_str(&value).unwrap());
-            standing.is_some_and(|standing| standing.born == born(&meta))
-        };
-        if known {
+        if exists(&path) && rig.is_known(&path) {
             self.rotations += 1;
             rig.rename(&format!("{log}.log"), &format!("{log}.log.{}", self.rotations));
         }
@@ -126,8 +118,7 @@ impl Writer {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_line_of_a_container_arrives_exactly_once_and_whole_whatever_happens() {
-    let seeds = std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(1);
-    for seed in 1..=seeds {
+    for seed in seeds() {
         for mode in [Mode::Cri, Mode::Docker, Mode::Records, Mode::Cut] {
             run(seed, mode).await;
         }
@@ -199,16 +190,7 @@ async fn run(seed: u64, mode: Mode) {
     }
     rig.comes(|durable| durable.lines.len() >= writer.expected.len()).await;
     run.stop().await;
-    let mut expected = writer.expected.clone();
-    let mut seen: Vec<String> = rig.durable.lock().unwrap().bodies().iter().map(|&body| body.to_owned()).collect();
-    expected.sort();
-    seen.sort();
-    let lost: Vec<_> = expected.iter().filter(|line| seen.binary_search(line).is_err()).collect();
-    let extra: Vec<_> = seen.iter().filter(|line| expected.binary_search(line).is_err()).collect();
-    let repeated: Vec<_> = seen.windows(2).filter(|pair| pair[0] == pair[1]).collect();
-    assert!(
-        lost.is_empty() && extra.is_empty() && repeated.is_empty(),
-        "seed {seed} {mode:?}: lost {lost:#?} extra {extra:#?} repeated {repeated:#?}"
-    );
-    println!("seed {seed} {mode:?}: {} lines, {} rotations, {kills} kills", expected.len(), writer.rotations);
+    let difference = rig.durable.lock().unwrap().difference(&writer.expected);
+    assert!(difference.is_empty(), "seed {seed} {mode:?}: lost (-1), repeated or made up (1): {difference:#?}");
+    println!("seed {seed} {mode:?}: {} lines, {} rotations, {kills} kills", writer.expected.len(), writer.rotations);
 }

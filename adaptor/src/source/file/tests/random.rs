@@ -1,17 +1,15 @@
 //! All of it at once, with a fixed seed: a writer appends, rotates, truncates and deletes, while the source is killed and
 //! restarted; in the end every line is there exactly once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::rig::{Durable, Rig, exists};
-use crate::source::file::identity::{FileId, Standing, born};
+use super::rig::{Rig, exists, seeds};
 
 const LOGS: usize = 4;
 const ROTATED_MAX: usize = 3;
@@ -48,7 +46,7 @@ impl Writer {
         assert!(self.rest.is_empty(), "every line was finished");
         rig.comes(|durable| durable.lines.len() >= self.expected.len()).await;
         let durable = rig.durable.lock().unwrap();
-        let difference = difference(&durable, &self.expected);
+        let difference = durable.difference(&self.expected);
         assert!(
             difference.is_empty(),
             "seed {seed}: lost (-1) or repeated (1): {difference:#?} {:#?}",
@@ -65,7 +63,7 @@ impl Writer {
         };
         // A file that leaves the globs before it is known is missed.
         let log_path = rig.path(&format!("{log}.log"));
-        if exists(&rig.path(&name(ROTATED_MAX))) || !exists(&log_path) || (leaves && !is_known(rig, &log_path)) {
+        if exists(&rig.path(&name(ROTATED_MAX))) || !exists(&log_path) || (leaves && !rig.is_known(&log_path)) {
             return;
         }
         for number in (1..ROTATED_MAX).rev().filter(|&number| exists(&rig.path(&name(number)))) {
@@ -81,28 +79,9 @@ impl Writer {
     }
 }
 
-/// What is durable but for `expected`, and what of `expected` is not: by how often.
-fn difference(durable: &Durable, expected: &[String]) -> BTreeMap<String, i64> {
-    let mut counts: BTreeMap<String, i64> = expected.iter().map(|line| (line.clone(), -1)).collect();
-    for body in durable.bodies() {
-        *counts.entry(body.to_owned()).or_default() += 1;
-    }
-    counts.retain(|_, count| *count != 0);
-    counts
-}
-
-/// Whether a position of the file is durable.
-fn is_known(rig: &Rig, path: &Path) -> bool {
-    let meta = fs::metadata(path).unwrap();
-    let value = rig.durable.lock().unwrap().positions.get(&FileId::of(&meta).key("test")).cloned();
-    let standing: Option<Standing> = value.map(|value| serde_json::from_str(&value).unwrap());
-    standing.is_some_and(|standing| standing.born == born(&meta))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_line_arrives_exactly_once_whatever_happens() {
-    let seeds = std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(1);
-    for seed in 1..=seeds {
+    for seed in seeds() {
         run(seed).await;
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -21,7 +22,7 @@ use crate::counters::Counters;
 use crate::intake::{Intake, Pending};
 use crate::route::Routes;
 use crate::source::Context;
-use crate::source::file::identity::Standing;
+use crate::source::file::identity::{FileId, Standing, born};
 use crate::source::file::{GRACE_LOOKS, open};
 
 pub const POLL: Duration = Duration::from_millis(10);
@@ -60,6 +61,16 @@ impl Durable {
 
     pub fn bodies(&self) -> Vec<&str> {
         self.lines.iter().map(|(_, body)| body.as_str()).collect()
+    }
+
+    /// What is durable but for `expected`, and what of `expected` is not: by how often.
+    pub fn difference(&self, expected: &[String]) -> BTreeMap<String, i64> {
+        let mut counts: BTreeMap<String, i64> = expected.iter().map(|line| (line.clone(), -1)).collect();
+        for body in self.bodies() {
+            *counts.entry(body.to_owned()).or_default() += 1;
+        }
+        counts.retain(|_, count| *count != 0);
+        counts
     }
 
     pub fn standings(&self) -> Vec<Standing> {
@@ -126,6 +137,15 @@ impl Rig {
 
     pub fn remove(&self, name: &str) {
         fs::remove_file(self.path(name)).unwrap();
+    }
+
+    /// Whether a position of the file is durable.
+    pub fn is_known(&self, path: &Path) -> bool {
+        let meta = fs::metadata(path).unwrap();
+        let durable = self.durable.lock().unwrap();
+        let value = durable.positions.get(&FileId::of(&meta).key("test"));
+        let standing: Option<Standing> = value.map(|value| serde_json::from_str(value).unwrap());
+        standing.is_some_and(|standing| standing.born == born(&meta))
     }
 
     pub async fn start(&mut self) -> Run {
@@ -231,4 +251,9 @@ fn write(intake: &Intake, durable: &Mutex<Durable>, stalled: &AtomicBool, killed
 
 pub fn exists(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
+}
+
+/// The seeds that are to be run: from 1 to what `SEEDS` says, or 1.
+pub fn seeds() -> RangeInclusive<u64> {
+    1..=std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(1)
 }

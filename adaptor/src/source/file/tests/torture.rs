@@ -5,14 +5,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
-use std::io::Write;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::time::{Duration, Instant};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
-
 use super::rig::{Rig, looks};
+use crate::source::testing::gzip;
 
 /// Time between two rotations.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -96,9 +93,8 @@ impl Writer {
             && let Some(oldest) = self.kept.pop_front()
         {
             if self.way == Way::Gzip {
-                let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
-                gz.write_all(&fs::read(rig.path(&oldest)).unwrap()).unwrap();
-                fs::write(rig.path(&format!("{oldest}.gz")), gz.finish().unwrap()).unwrap();
+                let gz = gzip(&fs::read(rig.path(&oldest)).unwrap());
+                fs::write(rig.path(&format!("{oldest}.gz")), gz).unwrap();
             }
             if self.way == Way::Gzip || self.kept.len() > 10 * KEPT {
                 rig.remove(&oldest);

@@ -1,17 +1,15 @@
 //! Requests to a real listener, against a writer that can be held back.
 
 use hyper::StatusCode;
-use logboom_config::{OnLongLine, Secret};
+use logboom_config::Secret;
 use serde_json::json;
 
 use super::decoding::push_request;
-use crate::source::net::http::testing::{Client, Reply};
+use crate::source::net::http::testing::{Client, Headers, Reply, drops_long_lines};
 use crate::source::testing::{A_WHILE, Rig, Seen};
 
 const NDJSON: &str = "application/x-ndjson";
 const JSON: &str = "application/json";
-
-type Headers<'a> = &'a [(&'a str, &'a str)];
 
 /// One request of each intake, with one record.
 fn one_of_each() -> [(&'static str, &'static str, Vec<u8>, u16); 8] {
@@ -40,12 +38,7 @@ async fn nothing_is_answered_ok_before_its_records_are_durable() {
     let (address, running) = rig.http(|_| {}, |_| {}).await;
     for (path, kind, body, status) in one_of_each() {
         let mut client = Client::http1(address).await;
-        rig.hold(true);
-        let answer = post(&mut client, path, kind, &body);
-        tokio::pin!(answer);
-        assert!(tokio::time::timeout(A_WHILE, &mut answer).await.is_err(), "{path} is not durable");
-        rig.hold(false);
-        let reply = answer.await;
+        let reply = rig.not_before_durable(post(&mut client, path, kind, &body)).await;
         assert_eq!(reply.status.as_u16(), status, "{path}: {}", reply.text());
     }
     let seen = rig.records(8).await;
@@ -187,11 +180,7 @@ async fn clients_of_elasticsearch_find_what_they_look_for() {
 #[tokio::test]
 async fn each_action_of_a_bulk_has_its_answer_in_order() {
     let rig = Rig::new();
-    let of_source = |source: &mut logboom_config::Source| {
-        source.max_line = 64;
-        source.on_long_line = OnLongLine::Drop;
-    };
-    let (address, running) = rig.http(of_source, |_| {}).await;
+    let (address, running) = rig.http(drops_long_lines, |_| {}).await;
     let mut client = Client::http1(address).await;
     let body = format!(
         "{}\n{}\n{}\n{}\n{}\n{{\"message\":\"{}\"}}\n{}\n{}\n",
@@ -231,11 +220,7 @@ async fn each_action_of_a_bulk_has_its_answer_in_order() {
 #[tokio::test]
 async fn records_that_are_dropped_by_policy_are_said_so() {
     let rig = Rig::new();
-    let of_source = |source: &mut logboom_config::Source| {
-        source.max_line = 64;
-        source.on_long_line = OnLongLine::Drop;
-    };
-    let (address, running) = rig.http(of_source, |_| {}).await;
+    let (address, running) = rig.http(drops_long_lines, |_| {}).await;
     let mut client = Client::http1(address).await;
     let body = format!("kept\n{}\n", "x".repeat(65));
     let reply = post(&mut client, "/v1/logs", "text/plain", body.as_bytes()).await;

@@ -12,7 +12,7 @@ use hyper::body::{Body, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper::{HeaderMap, Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use logboom_config::Source;
+use logboom_config::{OnLongLine, Source};
 use logboom_wire::block::{BlockPlace, Encoder};
 use logboom_wire::{StreamId, column};
 use tokio::net::TcpStream;
@@ -105,6 +105,15 @@ pub(in crate::source) fn wholes(
     Ok(wholes)
 }
 
+/// Names and values.
+pub(in crate::source) type Headers<'a> = &'a [(&'a str, &'a str)];
+
+/// Has lines of more than 64 bytes dropped.
+pub(in crate::source) fn drops_long_lines(source: &mut Source) {
+    source.max_line = 64;
+    source.on_long_line = OnLongLine::Drop;
+}
+
 /// One connection.
 pub(crate) enum Client {
     Http1(http1::SendRequest<Answer>),
@@ -159,7 +168,7 @@ impl Client {
         &mut self,
         method: &str,
         path: &str,
-        headers: &[(&str, &str)],
+        headers: Headers<'_>,
         body: impl Into<Bytes>,
     ) -> Result<Reply, String> {
         let uri = match self {

@@ -1,16 +1,13 @@
 //! OTLP over gRPC.
 
-use std::io::Write;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use logboom_config::Secret;
 use prost::Message;
 
-use super::Headers;
-use super::messages::{Status, plain, request, text};
-use crate::source::net::http::testing::{Client, Reply};
-use crate::source::testing::{A_WHILE, Rig};
+use super::messages::{Status, body};
+use crate::source::net::http::testing::{Client, Headers, Reply};
+use crate::source::testing::{Rig, gzip};
 
 const EXPORT: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
@@ -19,10 +16,6 @@ fn frame(compressed: u8, message: &[u8]) -> Vec<u8> {
     frame.extend_from_slice(&(message.len() as u32).to_be_bytes());
     frame.extend_from_slice(message);
     frame
-}
-
-fn body(text_of: &str) -> Vec<u8> {
-    request("shop", vec![plain(text(text_of))]).encode_to_vec()
 }
 
 async fn call(client: &mut Client, headers: &[(&str, &str)], body: Vec<u8>) -> Reply {
@@ -38,18 +31,9 @@ async fn a_call_succeeds_once_its_records_are_durable_and_not_before() {
     let rig = Rig::new();
     let (address, running) = rig.otlp(|_| {}, |_| {}).await;
     let mut client = Client::http2(address).await;
-    rig.hold(true);
-    {
-        let call = call(&mut client, &[], frame(0, &body("one")));
-        tokio::pin!(call);
-        assert!(tokio::time::timeout(A_WHILE, &mut call).await.is_err(), "it is not durable");
-        rig.hold(false);
-        let reply = call.await;
-        assert_eq!((&reply.body[..], &reply.trailers["grpc-status"]), (&[0; 5][..], &"0".parse().unwrap()));
-    }
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    gzip.write_all(&body("two")).unwrap();
-    let two = frame(1, &gzip.finish().unwrap());
+    let reply = rig.not_before_durable(call(&mut client, &[], frame(0, &body("one")))).await;
+    assert_eq!((&reply.body[..], &reply.trailers["grpc-status"]), (&[0; 5][..], &"0".parse().unwrap()));
+    let two = frame(1, &gzip(&body("two")));
     let three = frame(1, &zstd::encode_all(&*body("three"), 1).unwrap());
     for (encoding, body) in [("gzip", two), ("zstd", three), ("gzip", frame(0, &body("four")))] {
         assert_eq!(call(&mut client, &[("grpc-encoding", encoding)], body).await.trailer("grpc-status"), "0");

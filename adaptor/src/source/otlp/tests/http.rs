@@ -1,12 +1,11 @@
 //! OTLP over HTTP.
 
-use logboom_config::{OnLongLine, Secret};
+use logboom_config::Secret;
 use prost::Message;
 
-use super::Headers;
-use super::messages::{Response, Status, plain, request, text};
-use crate::source::net::http::testing::Client;
-use crate::source::testing::{A_WHILE, PATIENCE, Rig, Seen};
+use super::messages::{Response, Status, body, plain, request, text};
+use crate::source::net::http::testing::{Client, Headers, drops_long_lines};
+use crate::source::testing::{PATIENCE, Rig, Seen};
 
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"json"}}]}]}]}"#;
@@ -14,23 +13,12 @@ const JSON: &str = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"st
 /// A method, a path and headers.
 type Asked<'a> = (&'a str, &'a str, Headers<'a>);
 
-fn body(text_of: &str) -> Vec<u8> {
-    request("shop", vec![plain(text(text_of))]).encode_to_vec()
-}
-
 #[tokio::test]
 async fn a_request_is_answered_in_its_encoding_once_its_records_are_durable_and_not_before() {
     let rig = Rig::new();
     let (address, running) = rig.otlp(|_| {}, |_| {}).await;
     let mut client = Client::http1(address).await;
-    rig.hold(true);
-    let reply = {
-        let post = client.post("/v1/logs", PROTOBUF, body("one"));
-        tokio::pin!(post);
-        assert!(tokio::time::timeout(A_WHILE, &mut post).await.is_err(), "it is not durable");
-        rig.hold(false);
-        post.await
-    };
+    let reply = rig.not_before_durable(client.post("/v1/logs", PROTOBUF, body("one"))).await;
     assert_eq!((reply.status.as_u16(), reply.header("content-type"), reply.body.len()), (200, PROTOBUF, 0));
     let reply = client.post("/v1/logs", "application/json; charset=utf-8", JSON).await;
     assert_eq!((reply.status.as_u16(), reply.header("content-type"), &*reply.text()), (200, "application/json", "{}"));
@@ -112,11 +100,7 @@ async fn what_is_wrong_is_said_and_never_to_be_sent_again() {
 #[tokio::test]
 async fn records_that_are_dropped_by_policy_are_a_partial_success() {
     let rig = Rig::new();
-    let of_source = |source: &mut logboom_config::Source| {
-        source.max_line = 64;
-        source.on_long_line = OnLongLine::Drop;
-    };
-    let (address, running) = rig.otlp(of_source, |_| {}).await;
+    let (address, running) = rig.otlp(drops_long_lines, |_| {}).await;
     let mut client = Client::http1(address).await;
     let records = vec![plain(text("kept")), plain(text(&"x".repeat(65)))];
     let reply = client.post("/v1/logs", PROTOBUF, request("shop", records).encode_to_vec()).await;

@@ -173,3 +173,8 @@ pub(super) fn request(service: &str, log_records: Vec<LogRecord>) -> Request {
     let scope_logs = vec![ScopeLogs { log_records, ..ScopeLogs::default() }];
     Request { resource_logs: vec![ResourceLogs { resource: Some(resource), scope_logs, ..ResourceLogs::default() }] }
 }
+
+/// A request of one record of the service `shop`, as it is sent.
+pub(super) fn body(of: &str) -> Vec<u8> {
+    request("shop", vec![plain(text(of))]).encode_to_vec()
+}

@@ -12,8 +12,6 @@ use tokio::task::JoinHandle;
 
 use crate::source::testing::{Rig, free_address};
 
-type Headers<'a> = &'a [(&'a str, &'a str)];
-
 impl Rig {
     /// A source of type `otlp` with the address of its listener, which serves both ways.
     async fn otlp(
