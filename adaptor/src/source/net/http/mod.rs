@@ -177,7 +177,8 @@ async fn connection_of<F>(
         false => {
             let mut builder = http1::Builder::new();
             // The deadline for heads is ours: theirs would also end connections that are kept alive.
-            builder.header_read_timeout(None).max_buf_size(BUFFER_BYTES);
+            // Who has said all that it has to say may still wait for the answers.
+            builder.header_read_timeout(None).max_buf_size(BUFFER_BYTES).half_close(true);
             drive(builder.serve_connection(io, service), late(false), quiet(&stop, &pulse)).await
         }
         true => {
