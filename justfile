@@ -7,6 +7,10 @@ _default:
 build:
     cargo build --release --workspace
 
+# Build the small binary for hosts, target/adaptor/logboom-adaptor: smaller, and slower to build
+adaptor:
+    cargo build --profile adaptor -p logboom-adaptor
+
 # Run the tests
 test:
     cargo test --workspace
