@@ -129,7 +129,7 @@ impl Template {
 
     /// Whether it has placeholders that only a record can fill: one more than its category.
     pub fn needs_record(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Severity | Part::Attribute(_)))
+        !self.needs_only(|_| false)
     }
 
     /// Whether it can be filled in without a record, given the attributes for which `known` says so.

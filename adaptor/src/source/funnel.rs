@@ -91,7 +91,7 @@ impl Funnel {
         let mut category = String::new();
         source.category.render_into(&place.values(), &View::new(&Record::default(), &of_paths), &mut category);
         let category = place.usable_category(&category).into_owned();
-        if source.category.needs_only(|_| false) && !source.category.needs_file() {
+        if !source.category.needs_record() && !source.category.needs_file() {
             context.routes.reserve(&category);
         }
         let (routes, counters, common) = (context.routes.clone(), context.counters.clone(), attributes.clone());

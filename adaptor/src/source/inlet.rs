@@ -96,7 +96,7 @@ impl Inlet {
         let (records, bytes) = (chunk.records() as u64, chunk.body_bytes() as u64);
         let taken = self.context.intake.append(chunk).await;
         match taken {
-            Ok(_) => self.count_taken(records, bytes),
+            Ok(_) => self.context.count_taken(records, bytes),
             Err(Refused::Full) => self.count_refused(records),
             Err(Refused::Closed) => {}
         }
@@ -138,7 +138,7 @@ impl Inlet {
             let (records, bytes) = (chunk.records() as u64, chunk.body_bytes() as u64);
             match self.context.intake.append_asked(chunk).await {
                 Ok(taken) => {
-                    self.count_taken(records, bytes);
+                    self.context.count_taken(records, bytes);
                     match &mut receipt {
                         Some(receipt) => receipt.join(taken),
                         None => receipt = Some(taken),
@@ -153,11 +153,6 @@ impl Inlet {
             }
         }
         Ok(receipt)
-    }
-
-    fn count_taken(&self, records: u64, bytes: u64) {
-        self.counters().records_in.add(records);
-        self.counters().bytes_in.add(bytes);
     }
 
     /// Counts records that are refused because the spool is full, and says so now and then.

@@ -40,7 +40,7 @@ use logboom_config::{Source, SourceKind};
 use tokio_util::sync::CancellationToken;
 
 use crate::counters::Counters;
-use crate::intake::Intake;
+use crate::intake::{Chunk, Intake, Refused};
 use crate::route::Routes;
 
 pub(crate) use funnel::Funnel;
@@ -64,6 +64,29 @@ pub struct Context {
     pub counters: Arc<Counters>,
     /// The rules that every record passes.
     pub routes: Arc<Routes>,
+}
+
+impl Context {
+    /// Hands over `chunk` of a source whose data waits safely where it is: waits while memory or the spool is full, whatever
+    /// the policy, and not until it is durable.
+    ///
+    /// # Errors
+    /// [`Refused::Closed`].
+    pub(crate) async fn keep(&self, chunk: Chunk) -> Result<(), Refused> {
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        let (records, bytes) = (chunk.records() as u64, chunk.body_bytes() as u64);
+        let _receipt = self.intake.append_or_wait(chunk).await?;
+        self.count_taken(records, bytes);
+        Ok(())
+    }
+
+    /// Counts records that were taken in, whose bodies have `bytes` bytes.
+    pub(crate) fn count_taken(&self, records: u64, bytes: u64) {
+        self.counters.records_in.add(records);
+        self.counters.bytes_in.add(bytes);
+    }
 }
 
 /// Why a source cannot be opened. One line, with the source's name and the fix.

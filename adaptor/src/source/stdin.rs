@@ -120,16 +120,8 @@ impl Input {
     /// Fails when the adaptor takes no more. A full spool makes it wait, whatever the policy: so does the producer then,
     /// at the other end of the pipe.
     async fn hand_over(&mut self) -> Result<(), Refused> {
-        let chunk = std::mem::take(&mut self.chunk);
-        if chunk.is_empty() {
-            return Ok(());
-        }
-        let (records, bytes) = (chunk.records() as u64, chunk.body_bytes() as u64);
         // Nobody can be told when the records are durable, so nobody waits for that.
-        let _receipt = self.context.intake.append_or_wait(chunk).await?;
-        self.context.counters.records_in.add(records);
-        self.context.counters.bytes_in.add(bytes);
-        Ok(())
+        self.context.keep(std::mem::take(&mut self.chunk)).await
     }
 }
 

@@ -186,7 +186,7 @@ impl Runner {
         };
         tokio::select! {
             biased;
-            _ = append(&self.context, chunk) => {}
+            _ = self.context.keep(chunk) => {}
             () = over => self.context.counters.records_abandoned.add(records),
         }
     }
@@ -269,25 +269,13 @@ impl Pipe {
         let records = chunk.records() as u64;
         tokio::select! {
             biased;
-            taken = append(&self.context, chunk) => taken,
+            taken = self.context.keep(chunk) => taken,
             () = stage.over.cancelled() => {
                 self.context.counters.records_abandoned.add(records);
                 Err(Refused::Closed)
             }
         }
     }
-}
-
-/// Hands `chunk` over, waiting while memory is full. Nobody can be told when it is durable, so nobody waits for that.
-async fn append(context: &Context, chunk: Chunk) -> Result<(), Refused> {
-    if chunk.is_empty() {
-        return Ok(());
-    }
-    let (records, bytes) = (chunk.records() as u64, chunk.body_bytes() as u64);
-    let _receipt = context.intake.append_or_wait(chunk).await?;
-    context.counters.records_in.add(records);
-    context.counters.bytes_in.add(bytes);
-    Ok(())
 }
 
 /// Returns when the program has ended and has left nothing that writes: whatever it started has been killed, or has

@@ -189,17 +189,11 @@ impl Roster {
 
     /// Hands `chunk` over, waiting while memory is full.
     fn send(&mut self, chunk: Chunk) -> Result<(), Stopped> {
-        if chunk.is_empty() {
-            return Ok(());
-        }
-        let (records, bytes) = (chunk.records() as u64, chunk.body_bytes() as u64);
-        let intake = self.outlet.intake.clone();
-        let mut appending = pin!(intake.append_or_wait(chunk));
+        let context = self.context.clone();
+        let mut appending = pin!(context.keep(chunk));
         loop {
             // Nobody waits for the receipt: what is not durable after a crash is still in the file.
-            if let Some(_receipt) = self.outlet.wait_for(appending.as_mut(), Some(self.next_look))? {
-                self.context.counters.records_in.add(records);
-                self.context.counters.bytes_in.add(bytes);
+            if self.outlet.wait_for(appending.as_mut(), Some(self.next_look))?.is_some() {
                 return Ok(());
             }
             self.look();

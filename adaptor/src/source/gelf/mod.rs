@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::decompress::{Compression, DecompressError, decompress};
-use super::net::{self, Datagram, DatagramSocket, Decoder, Malformed};
-use super::{Context, Inlet, Running};
+use super::net::{self, Datagram, DatagramSocket, Decoder};
+use super::{Context, Inlet, Malformed, Running};
 use crate::counters::Counters;
 use crate::intake::Chunk;
 
@@ -143,7 +143,7 @@ impl Decoder for Flow {
             let end = memchr(0, bytes);
             let now = &bytes[..end.unwrap_or(bytes.len())];
             if self.carry.len() + now.len() > self.max_frame {
-                return Err(Malformed("a message has more than `max_frame` bytes"));
+                return Err(Malformed::fixed("a message has more than `max_frame` bytes"));
             }
             let message = match self.carry.is_empty() {
                 true if end.is_some() => now,

@@ -10,7 +10,7 @@ use tracing::debug;
 
 use super::{Connection, DRAIN_QUIET, DRAIN_TIME};
 use crate::intake::{Chunk, Refused};
-use crate::source::{Inlet, observed_now};
+use crate::source::{Inlet, Malformed, observed_now};
 
 /// A message that has begun must go on: within this time it ends, or another [`PROGRESS_BYTES`] of it arrive.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -34,11 +34,6 @@ pub(in crate::source) trait Decoder: Send {
     /// Whether a message has begun that has not ended.
     fn is_amid(&self) -> bool;
 }
-
-/// Why a connection cannot go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(in crate::source) struct Malformed(pub(in crate::source) &'static str);
 
 /// Serves a connection to its end: its peer closes it, it is idle or amid a message for too long, it is malformed, or it is
 /// told to stop.

@@ -22,7 +22,7 @@ pub(crate) use listener::{Allowed, Listener};
 pub(super) use listener::{Connection, serve};
 #[cfg(test)]
 pub(super) use messages::take_messages_within;
-pub(super) use messages::{Decoder, Malformed, take_messages};
+pub(super) use messages::{Decoder, take_messages};
 pub(super) use seldom::Seldom;
 pub(super) use stream::Stream;
 pub(super) use tcp::bind_tcp;

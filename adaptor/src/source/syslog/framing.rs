@@ -11,7 +11,7 @@
 
 use memchr::memchr2;
 
-use crate::source::net::Malformed;
+use crate::source::Malformed;
 
 /// Digits of a count that has no end worth waiting for.
 const COUNT_DIGITS_MAX: usize = 10;
@@ -119,7 +119,7 @@ impl Framer {
     fn begin_counted(&mut self, digits: usize) -> Result<(), Malformed> {
         let count = self.carry[..digits].iter().fold(0u64, |count, digit| count * 10 + u64::from(digit - b'0'));
         if count > self.message_max as u64 {
-            return Err(Malformed("a message is counted to have more bytes than 4 times `max_line`"));
+            return Err(Malformed::fixed("a message is counted to have more bytes than 4 times `max_line`"));
         }
         self.carry.clear();
         (self.state, self.counting) = (State::Counted(count as usize), true);

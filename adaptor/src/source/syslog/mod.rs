@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::line::PARSE_ERROR;
 use super::line::syslog::{Scratch, local_zone, parse};
-use super::net::{self, DatagramSocket, Decoder, Malformed};
-use super::{Context, Funnel, Inlet, Running};
+use super::net::{self, DatagramSocket, Decoder};
+use super::{Context, Funnel, Inlet, Malformed, Running};
 use crate::counters::Counters;
 use crate::intake::Chunk;
 
