@@ -17,3 +17,4 @@ mod faults;
 mod harness;
 mod oracle;
 mod protocols;
+mod readers;

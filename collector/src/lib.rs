@@ -8,6 +8,7 @@ mod batcher;
 mod committer;
 mod marks;
 mod session;
+mod tail;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use batcher::{Batcher, Limits};
 use committer::Committer;
 use marks::Marks;
 use session::{Context, MEMORY_UNIT};
+use tail::Tail;
 
 /// Why a collector cannot start. One line.
 #[derive(Debug, thiserror::Error)]
@@ -36,8 +38,10 @@ pub enum StartError {
     #[error(transparent)]
     Sink(#[from] logboom_sink::Error),
     /// The port cannot be opened.
-    #[error("cannot listen on {address}: {source}; stop what uses it or set another `collector.listen`")]
+    #[error("cannot listen on {address}: {source}; stop what uses it or set another `collector.{key}`")]
     Listen {
+        /// The key that names it.
+        key: &'static str,
         /// The address.
         address: SocketAddr,
         /// What the system said.
@@ -48,6 +52,9 @@ pub enum StartError {
 /// A running collector.
 pub struct Collector {
     address: SocketAddr,
+    http_address: Option<SocketAddr>,
+    http: Option<JoinHandle<()>>,
+    stop_http: CancellationToken,
     listener: JoinHandle<()>,
     stop_listening: CancellationToken,
     sessions: TaskTracker,
@@ -83,9 +90,14 @@ impl Collector {
         files: FileSettings,
         options: TableOptions,
     ) -> Result<Self, StartError> {
-        let listen_error = |source| StartError::Listen { address: settings.listen, source };
+        let listen_error = |source| StartError::Listen { key: "listen", address: settings.listen, source };
         let listener = TcpListener::bind(settings.listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
+        let http = tail::bind(&settings).await.map_err(|source| {
+            let address = settings.http.expect("it was to be bound");
+            StartError::Listen { key: "http", address, source }
+        })?;
+        let tail = http.as_ref().map(|_| Tail::default());
         let view = View::open_or_create(&store, &options).await?;
         let marks = Marks::new(view.clone());
 
@@ -105,8 +117,9 @@ impl Collector {
         };
         let memory_units = u32::try_from(settings.memory / MEMORY_UNIT).unwrap_or(u32::MAX);
         let context = Context {
-            token: settings.token,
+            token: settings.token.clone(),
             intake,
+            tail: tail.clone(),
             marks,
             memory: Arc::new(Semaphore::new(memory_units as usize)),
             memory_units,
@@ -122,9 +135,14 @@ impl Collector {
             drain_sessions.clone(),
             stop_listening.clone(),
         );
+        let (http_address, stop_http) = (http.as_ref().map(|http| http.address), CancellationToken::new());
+        let http = http.zip(tail).map(|(http, tail)| http.serve(tail, settings.token, stop_http.clone()));
         info!(%address, store = %store.url(), "collector started");
         Ok(Self {
             address,
+            http_address,
+            http: http.map(tokio::spawn),
+            stop_http,
             listener: tokio::spawn(listen),
             stop_listening,
             sessions,
@@ -141,6 +159,11 @@ impl Collector {
         self.address
     }
 
+    /// Where HTTP shows what comes in, if anywhere.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http_address
+    }
+
     /// Ends: takes in nothing more, commits what it has and tells. Whether that was done within the drain time-out; what
     /// was not committed is still in the adaptors' spools.
     pub async fn drain(self) -> bool {
@@ -148,6 +171,7 @@ impl Collector {
         self.stop_listening.cancel();
         let _ = self.listener.await;
         self.drain_sessions.cancel();
+        self.stop_http.cancel();
         self.sessions.close();
         self.background.close();
         let mut tasks = [self.batcher, self.committer];
@@ -157,6 +181,9 @@ impl Collector {
             }
             self.sessions.wait().await;
             self.background.wait().await;
+            if let Some(http) = self.http {
+                let _ = http.await;
+            }
         };
         let drained = tokio::time::timeout(deadline.saturating_duration_since(Instant::now()), ended).await.is_ok();
         for task in &tasks {

@@ -1,6 +1,6 @@
 //! Addresses of collectors, which may be names, in one normal form.
 
-use std::net::{Ipv6Addr, SocketAddrV6};
+use std::net::{IpAddr, Ipv6Addr, SocketAddrV6};
 
 use crate::error::{Unparsable, quoted};
 
@@ -34,6 +34,16 @@ pub(crate) fn collector_address(text: &str) -> Result<String, Unparsable> {
         true => Ok(format!("{host}:{port}")),
         false => refuse("is not an address; write `host:port`, such as `logs.example.com:14630`"),
     }
+}
+
+/// Whether `host`, perhaps with a port, is a name of this host's own that no name server can give.
+pub fn is_loopback_name(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 #[cfg(test)]

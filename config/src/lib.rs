@@ -31,7 +31,7 @@ mod spool;
 mod template;
 
 pub use adaptor::Adaptor;
-pub use address::COLLECTOR_PORT;
+pub use address::{COLLECTOR_PORT, is_loopback_name};
 pub use byte_size::ByteSize;
 pub use collector::Collector;
 pub use defaults::defaults_toml;

@@ -59,7 +59,8 @@ pub async fn run(args: UpArgs) -> Result<()> {
     adaptor.collectors = vec![collector.address().to_string()];
     let (adaptor, failed) = Adaptor::start_with(adaptor, protocols.clone()).await?;
     let is_open = |source: &&Source| failed.iter().all(|failed| failed.source_name != source.name);
-    announce(&args, &sink, &adaptor, &protocols.iter().filter(is_open).collect::<Vec<_>>());
+    let tail = collector.http_address();
+    announce(&args, &sink, &adaptor, tail, &protocols.iter().filter(is_open).collect::<Vec<_>>());
     for error in &failed {
         // What there is to do about it is for those who set ports.
         let reason = error.message.split(';').next().unwrap_or_default();
@@ -128,7 +129,7 @@ fn place(source: &Source) -> String {
     format!("{} {}", source.name, addresses.join(" "))
 }
 
-fn announce(args: &UpArgs, sink: &Sink, adaptor: &Adaptor, protocols: &[&Source]) {
+fn announce(args: &UpArgs, sink: &Sink, adaptor: &Adaptor, tail: Option<SocketAddr>, protocols: &[&Source]) {
     let data = args.data.display();
     println!("logboom {} is up on {data}", env!("CARGO_PKG_VERSION"));
     println!("  listening  {data}/logboom.sock: one record a line, JSON or plain");
@@ -150,5 +151,10 @@ fn announce(args: &UpArgs, sink: &Sink, adaptor: &Adaptor, protocols: &[&Source]
         false => (format!(" --socket {data}/logboom.sock"), format!(" --store {}", sink.url)),
     };
     println!("  send       echo hello | logboom send --category demo{socket}");
+    if let Some(tail) = tail {
+        let usual = logboom_config::Collector::default().http == Some(tail);
+        let collector = if usual { String::new() } else { format!(" --collector http://{tail}") };
+        println!("  tail       logboom tail{collector}");
+    }
     println!("  query      logboom query{store} 'SELECT category, count(*) FROM logs GROUP BY category'");
 }

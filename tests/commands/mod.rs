@@ -3,5 +3,6 @@
 mod errors;
 mod readme;
 mod sources;
+mod tail;
 mod volume;
 mod walk_through;

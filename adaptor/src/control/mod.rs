@@ -22,7 +22,7 @@
 mod tests;
 mod view;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -30,7 +30,7 @@ use std::time::Duration;
 use hyper::header::{ALLOW, HOST, HeaderValue, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
-use logboom_config::{Adaptor as Settings, Secret, UnixSource};
+use logboom_config::{Adaptor as Settings, Secret, UnixSource, is_loopback_name};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -201,7 +201,7 @@ impl Control {
         }
         let hosts = head.headers.get_all(HOST).iter().map(|host| host.to_str().unwrap_or_default());
         let authority = head.uri.authority().map(|authority| authority.as_str());
-        if !hosts.chain(authority).all(is_loopback) {
+        if !hosts.chain(authority).all(is_loopback_name) {
             let message = "the request is for another host; ask for localhost or 127.0.0.1";
             return Some(error(StatusCode::FORBIDDEN, message));
         }
@@ -250,16 +250,6 @@ fn not_allowed(methods: &'static str) -> Response<Answer> {
     let mut answer = empty(StatusCode::METHOD_NOT_ALLOWED);
     answer.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
     answer
-}
-
-/// Whether `host`, perhaps with a port, is a name of this host's own that no name server can give.
-fn is_loopback(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    name.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// A segment of a path without its percent signs. `None` where it is none.

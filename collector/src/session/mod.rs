@@ -25,6 +25,7 @@ use tracing::{debug, info, warn};
 use crate::batch::{Entry, Outbox};
 use crate::batcher::Intake;
 use crate::marks::Marks;
+use crate::tail::Tail;
 use protocol::{Effect, Protocol};
 
 /// Least and most bytes that a peer may have under way.
@@ -41,6 +42,8 @@ pub struct Context {
     pub token: Option<Secret>,
     /// Where blocks go.
     pub intake: Intake,
+    /// Where blocks are shown as they come, if anybody may look.
+    pub tail: Option<Tail>,
     /// Looks up marks.
     pub marks: Marks,
     /// Permits for compressed bytes held, in [`MEMORY_UNIT`]s.
@@ -222,6 +225,9 @@ impl Session {
     async fn take_in(&mut self, permit: OwnedSemaphorePermit) -> Result<(), SessionError> {
         let (Some((block, base)), Some(outbox)) = (self.waiting.pop_front(), &self.outbox) else { return Ok(()) };
         let bytes = block.bytes().len() as u64;
+        if let Some(tail) = &self.context.tail {
+            tail.show(&block);
+        }
         self.context.intake.add(Entry { block, base, outbox: outbox.clone(), _permit: permit });
         self.send(ToAdaptor::Credit { bytes }).await
     }
