@@ -1,7 +1,7 @@
 //! Other engines on the table: all of them count the same and read the same rows.
 //!
 //! Each script in this folder reads with one engine and says how many rows there were, with a digest of all of them. They
-//! run where `LOGBOOM_TEST_PYTHON` has the packages of `tests/clients/requirements.txt`.
+//! run where `LOGBOOM_TEST_PYTHON` has the packages of `requirements.txt` here.
 
 use std::fs;
 use std::path::Path;

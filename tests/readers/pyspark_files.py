@@ -8,7 +8,7 @@ os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
 from pyspark.sql import SparkSession  # noqa: E402
 from pyspark.sql.functions import col, unix_micros  # noqa: E402
 
-settings = {"spark.ui.enabled": "false", "spark.sql.session.timeZone": "UTC", "spark.driver.memory": "1g"}
+settings = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false", "spark.sql.session.timeZone": "UTC", "spark.driver.memory": "1g"}
 builder = SparkSession.builder.master("local[2]").config(map=settings)
 spark = builder.getOrCreate()
 spark.sparkContext.setLogLevel("ERROR")
