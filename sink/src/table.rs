@@ -32,6 +32,8 @@ mod view;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow_schema::FieldRef;
+
 pub use alter::set_property;
 pub use checkpoint::{CleanUp, checkpoint_due, clean_up, write_checkpoint};
 pub use clock::{Clock, Moment, SystemClock};
@@ -47,6 +49,9 @@ pub struct TableOptions {
     pub log_retention: Duration,
     /// A checkpoint every so many commits.
     pub checkpoint_interval: u64,
+    /// Columns besides those of every table, which may be null. A table that lacks them gets them when it is opened to
+    /// write to it.
+    pub columns: Vec<FieldRef>,
     /// Deadlines and patience.
     pub timing: Timing,
     /// What time it is.
@@ -58,6 +63,7 @@ impl Default for TableOptions {
         Self {
             log_retention: Duration::from_secs(7 * 24 * 60 * 60),
             checkpoint_interval: 100,
+            columns: Vec::new(),
             timing: Timing::default(),
             clock: Arc::new(SystemClock),
         }

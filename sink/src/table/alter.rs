@@ -41,11 +41,15 @@ pub(super) async fn alter(
 ) -> Result<(), Error> {
     let timing = view.log().timing.clone();
     let mut tries = 0;
-    view.refresh().await?;
     while let Some(metadata) = change(view) {
         let now_ms = view.clock().now().wall.as_millisecond();
         let info = CommitInfo::new(&Uuid::new_v4().to_string(), operation, now_ms);
         let text = actions::write(&[Action::CommitInfo(info), Action::Metadata(metadata)]);
+        // Never upon a view that may have missed the clean-up of the log.
+        if view.is_stale() {
+            view.reload().await?;
+            continue;
+        }
         let before = view.version();
         let put = view.log().put(before + 1, Bytes::from(text)).await;
         // Whatever the answer: what the log says is what happened.

@@ -8,15 +8,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow_schema::FieldRef;
 use futures::{StreamExt, TryStreamExt};
 use logboom_wire::StreamId;
 use object_store::ObjectMeta;
 
 use super::actions::{self, Action, Metadata, Txn};
+use super::alter::alter;
 use super::clock::{Clock, Moment};
 use super::log::Log;
 use super::{TableOptions, checkpoint_file, contract};
 use crate::paths::Name;
+use crate::schema::table_schema;
 use crate::{Error, Store};
 
 /// So many commits are fetched at a time when a view is opened.
@@ -60,8 +63,17 @@ pub(super) enum Seen {
 }
 
 impl View {
-    /// Opens the table, which is created first if there is none.
+    /// Opens the table to write to it. It is created first if there is none, and gets the columns that it lacks.
     pub async fn open_or_create(store: &Store, options: &TableOptions) -> Result<Self, Error> {
+        let mut view = Self::open_or_put(store, options).await?;
+        let wanted: Vec<FieldRef> = table_schema().fields().iter().chain(&options.columns).cloned().collect();
+        // A column of another type ends it without a change; the second look says what is wrong.
+        alter(&mut view, "ADD COLUMNS", |view| contract::with_columns(&view.metadata, &wanted).ok().flatten()).await?;
+        contract::with_columns(&view.metadata, &wanted).map_err(|reason| view.foreign(reason))?;
+        Ok(view)
+    }
+
+    async fn open_or_put(store: &Store, options: &TableOptions) -> Result<Self, Error> {
         let log = Log { store: store.clone(), timing: options.timing.clone() };
         let mut tries = 0;
         loop {
