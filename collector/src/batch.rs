@@ -1,7 +1,8 @@
 //! A batch: the blocks, of many streams, that are committed together.
 //!
 //! Owns the rule that decides which of them may be: those that the table does not have yet, and only if every block
-//! before them is committed or in the batch. Pure; the view's marks come in as a function.
+//! before them is committed or in the batch; and which of those go to a table of some categories only. Pure; the marks of
+//! views come in as functions.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -40,8 +41,18 @@ pub struct Filtered {
     pub entries: Vec<usize>,
     /// The mark of each stream after the commit.
     pub marks: Vec<(StreamId, u64)>,
-    /// Streams of which blocks are missing in between. Cannot happen while batches are committed in order.
+    /// Streams of which blocks are missing in between: either the view is older than the one by which the stream was
+    /// opened, or they were lost on the way, which cannot happen while batches are committed in order.
     pub broken: Vec<StreamId>,
+}
+
+/// What of a batch goes to one table.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Indices of the entries with rows for it, by stream and number.
+    pub entries: Vec<usize>,
+    /// The mark of each stream in that table after the commit.
+    pub marks: Vec<(StreamId, u64)>,
 }
 
 impl Batch {
@@ -97,6 +108,24 @@ impl Batch {
             }
         }
         filtered
+    }
+
+    /// What of the filtered blocks a table of some categories lacks: those that it `wants` and that are above its own
+    /// `mark`. It has all that it wants up to its mark, for every block up to there came to it in this very way.
+    pub fn part(&self, filtered: &Filtered, wants: impl Fn(usize) -> bool, mark: impl Fn(StreamId) -> u64) -> Part {
+        let mut part = Part { entries: Vec::new(), marks: Vec::new() };
+        for &index in &filtered.entries {
+            let header = self.entries[index].block.header();
+            if header.number <= mark(header.stream) || !wants(index) {
+                continue;
+            }
+            part.entries.push(index);
+            match part.marks.last_mut() {
+                Some((stream, highest)) if *stream == header.stream => *highest = header.number,
+                _ => part.marks.push((header.stream, header.number)),
+            }
+        }
+        part
     }
 
     /// Streams of the batch, each once, with everyone to be told of it.

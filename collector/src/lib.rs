@@ -7,8 +7,12 @@ mod batch;
 mod batcher;
 mod committer;
 mod marks;
+mod routing;
 mod session;
+mod tables;
 mod tail;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,8 +20,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use logboom_config::{Collector as Settings, Sink};
-use logboom_sink::table::{TableOptions, View};
-use logboom_sink::{FileSettings, Store};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -29,14 +31,28 @@ use batcher::{Batcher, Limits};
 use committer::Committer;
 use marks::Marks;
 use session::{Context, MEMORY_UNIT};
+use tables::Tables;
 use tail::Tail;
+
+pub use tables::{ChangeOfRoutes, TableSettings, change_routes};
 
 /// Why a collector cannot start. One line.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The store or the table cannot be used.
+    /// A store or a table cannot be used.
     #[error(transparent)]
     Sink(#[from] logboom_sink::Error),
+    /// The default table has other routes.
+    #[error(transparent)]
+    Routes(#[from] tables::OtherRoutes),
+    /// Two routes, or a route and the default table, have one table.
+    #[error("`{url}` and `{other}` are the same table; give every [[sink.route]] a place of its own")]
+    SameTable {
+        /// A place.
+        url: String,
+        /// The other.
+        other: String,
+    },
     /// The port cannot be opened.
     #[error("cannot listen on {address}: {source}; stop what uses it or set another `collector.{key}`")]
     Listen {
@@ -66,30 +82,11 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Opens the table (creating it if there is none) and the port, then starts.
+    /// Opens the tables (creating those that are missing) and the port, then starts.
     ///
     /// # Errors
-    /// [`StartError`] when either cannot be used; nothing is left running then.
+    /// [`StartError`] when one of them cannot be used; nothing is left running then.
     pub async fn start(settings: Settings, sink: &Sink) -> Result<Self, StartError> {
-        let options = TableOptions {
-            log_retention: sink.log_retention,
-            checkpoint_interval: sink.checkpoint_interval,
-            ..TableOptions::default()
-        };
-        let store = Store::open(&sink.url, &sink.options)?;
-        Self::start_on(store, settings, FileSettings::from(sink), options).await
-    }
-
-    /// The same on a store that is open already.
-    ///
-    /// # Errors
-    /// As [`Collector::start`].
-    pub async fn start_on(
-        store: Store,
-        settings: Settings,
-        files: FileSettings,
-        options: TableOptions,
-    ) -> Result<Self, StartError> {
         let listen_error = |source| StartError::Listen { key: "listen", address: settings.listen, source };
         let listener = TcpListener::bind(settings.listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
@@ -98,23 +95,19 @@ impl Collector {
             StartError::Listen { key: "http", address, source }
         })?;
         let tail = http.as_ref().map(|_| Tail::default());
-        let view = View::open_or_create(&store, &options).await?;
-        let marks = Marks::new(view.clone());
+        let routes = sink.routes.iter().map(|route| Ok((route.categories.clone(), TableSettings::open(&route.sink)?)));
+        let routes = routes.collect::<Result<Vec<_>, logboom_sink::Error>>()?;
+        let tables = Tables::open(TableSettings::open(sink)?, routes).await?;
+        let default = tables.default_table();
+        let marks = Marks::new(default.view.clone());
+        let default_url = default.settings.store.url().clone();
 
         // Half the memory closes a batch, so that the next one can fill while it is committed.
-        let bytes = files.target_file_size.min(settings.memory / 2);
+        let bytes = default.settings.files.target_file_size.min(settings.memory / 2);
         let (batcher, intake) = Batcher::new(Limits { interval: settings.flush_interval, bytes });
         let (batches, closed) = mpsc::channel(1);
         let background = TaskTracker::new();
-        let committer = Committer {
-            store: store.clone(),
-            view,
-            marks: marks.clone(),
-            files,
-            options,
-            background: background.clone(),
-            checkpointing: Arc::new(Semaphore::new(1)),
-        };
+        let committer = Committer { tables, marks: marks.clone(), background: background.clone() };
         let memory_units = u32::try_from(settings.memory / MEMORY_UNIT).unwrap_or(u32::MAX);
         let context = Context {
             token: settings.token.clone(),
@@ -125,6 +118,9 @@ impl Collector {
             memory_units,
             sessions: Arc::new(AtomicUsize::new(0)),
         };
+        let (http_address, stop_http) = (http.as_ref().map(|http| http.address), CancellationToken::new());
+        let http = http.zip(tail).map(|(http, tail)| http.serve(tail, settings.token, stop_http.clone()));
+        info!(%address, store = %default_url, routes = sink.routes.len(), "collector started");
         let (sessions, drain_sessions) = (TaskTracker::new(), CancellationToken::new());
         let stop_listening = CancellationToken::new();
         let listen = listen(
@@ -135,9 +131,6 @@ impl Collector {
             drain_sessions.clone(),
             stop_listening.clone(),
         );
-        let (http_address, stop_http) = (http.as_ref().map(|http| http.address), CancellationToken::new());
-        let http = http.zip(tail).map(|(http, tail)| http.serve(tail, settings.token, stop_http.clone()));
-        info!(%address, store = %store.url(), "collector started");
         Ok(Self {
             address,
             http_address,

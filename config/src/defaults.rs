@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::keys::{HEADINGS, KEYS, Key, Preset, ROUTE, SOURCE, SOURCE_TYPES};
+use crate::keys::{HEADINGS, KEYS, Key, Preset, REPEATED, SOURCE, SOURCE_TYPES};
 
 /// A commented settings file with every key at its default, which parses to exactly the defaults.
 ///
@@ -19,8 +19,8 @@ pub fn defaults_toml() -> String {
             SOURCE_TYPES.iter().for_each(|source_type| repeated(&mut toml, SOURCE, source_type));
             continue;
         }
-        if heading.name == ROUTE {
-            repeated(&mut toml, ROUTE, "");
+        if REPEATED.contains(&heading.name) {
+            repeated(&mut toml, heading.name, "");
             continue;
         }
         let _ = writeln!(toml, "[{}]", heading.name);

@@ -138,9 +138,20 @@ fn describe_collector(text: &mut String, collector: &Collector) {
 }
 
 fn describe_sink(text: &mut String, sink: &Sink) {
-    let (size, level) = (ByteSize(sink.target_file_size), sink.compression_level);
     let _ = writeln!(text, "sink");
-    let _ = writeln!(text, "  writes to {} in files of about {size}, zstd level {level}", sink.url);
+    for route in &sink.routes {
+        describe_table(text, &format!("records with category {} ", route.categories), &route.sink);
+    }
+    describe_table(text, if sink.routes.is_empty() { "" } else { "the rest " }, sink);
+    for (route, earlier) in sink.unreachable_routes() {
+        let (nothing, all) = (&route.sink.url, &earlier.sink.url);
+        let _ = writeln!(text, "  warning: nothing goes to {nothing}; the route to {all} comes first and takes it all");
+    }
+}
+
+fn describe_table(text: &mut String, what: &str, sink: &Sink) {
+    let (size, level) = (ByteSize(sink.target_file_size), sink.compression_level);
+    let _ = writeln!(text, "  writes {what}to {} in files of about {size}, zstd level {level}", sink.url);
     if !sink.options.is_empty() {
         let names: Vec<&str> = sink.options.keys().map(String::as_str).collect();
         let _ = writeln!(text, "  with the options {}", names.join(", "));

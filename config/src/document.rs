@@ -6,7 +6,7 @@
 use toml::de::{DeTable, DeValue};
 
 use crate::error::{Error, one_line, quoted};
-use crate::keys::{self, KEYS, REPEATED};
+use crate::keys::{self, KEYS, REPEATED, SINK, SINK_ROUTE};
 use crate::section::Section;
 
 /// The file that an error names, and its text to find lines in.
@@ -108,6 +108,8 @@ fn nearest(path: &str, wrong: &str) -> String {
         .iter()
         .filter_map(|key| match path {
             "" => Some(key.name),
+            // A route of the sink may have the keys of the sink.
+            SINK_ROUTE => key.name.strip_prefix(path).or_else(|| key.name.strip_prefix(SINK))?.strip_prefix('.'),
             _ => key.name.strip_prefix(path)?.strip_prefix('.'),
         })
         .filter_map(|rest| rest.split('.').next())

@@ -34,9 +34,11 @@ pub struct Heading {
 }
 
 /// The names of the headings that may be written many times, as `[[adaptor.source]]`.
-pub(crate) const REPEATED: [&str; 2] = [SOURCE, ROUTE];
+pub(crate) const REPEATED: [&str; 3] = [SOURCE, ROUTE, SINK_ROUTE];
 pub(crate) const SOURCE: &str = "adaptor.source";
 pub(crate) const ROUTE: &str = "adaptor.route";
+pub(crate) const SINK: &str = "sink";
+pub(crate) const SINK_ROUTE: &str = "sink.route";
 
 /// The types of source, in the order of the manual.
 pub(crate) const SOURCE_TYPES: [&str; 14] = [
@@ -89,6 +91,10 @@ pub const HEADINGS: &[Heading] = &[
         meaning: "The collector merges what adaptors send and commits it to the sink. It needs [sink].",
     },
     Heading { name: "sink", meaning: "The sink is the table on object storage that everything ends up in." },
+    Heading {
+        name: SINK_ROUTE,
+        meaning: "Tables of their own for some categories, as many [[sink.route]] as are needed; the first that matches counts. Every key of [sink] may stand here too, and is as there if not.",
+    },
 ];
 
 /// Every key, in the order of the manual.
@@ -187,6 +193,8 @@ pub const KEYS: &[Key] = &[
     key("sink.row_group_rows", "524288", "The most rows of a row group, which bounds the memory of a merge; 1024 to 16777216."),
     key("sink.log_retention", r#""7d""#, "How long old versions of the table can be read; 1d to 3650d."),
     key("sink.checkpoint_interval", "100", "Commits between checkpoints of the table's log; 1 to 10000."),
+    required("sink.route.categories", r#"["audit.*"]"#, "Globs of the categories that go to this table, in place of that of [sink]; one in quotes or a list."),
+    required("sink.route.url", r#""file:///var/lib/logboom/audit""#, "Where the table of these categories is; each table needs a place of its own. If it is of the same kind as that of [sink], options are as there unless given."),
 ];
 
 const fn key(name: &'static str, default: &'static str, meaning: &'static str) -> Key {
@@ -225,9 +233,10 @@ impl Key {
     }
 }
 
-/// The key with this full name.
+/// The key with this full name. A route of the sink has the keys of the sink.
 pub fn find(name: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| key.name == name)
+    let find = |name: &str| KEYS.iter().find(|key| key.name == name);
+    find(name).or_else(|| find(&format!("{SINK}.{}", name.strip_prefix(SINK_ROUTE)?.strip_prefix('.')?)))
 }
 
 #[cfg(test)]

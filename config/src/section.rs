@@ -22,6 +22,8 @@ pub(crate) struct Section<'a> {
     path: &'static str,
     table: Option<&'a DeTable<'a>>,
     at: usize,
+    /// What an absent key is taken from before it gets its default: the path and the table of another section.
+    base: Option<(&'static str, &'a DeTable<'a>)>,
 }
 
 /// The value of one key, with what an error about it needs.
@@ -35,13 +37,18 @@ pub(crate) struct Value<'a> {
 impl<'a> Section<'a> {
     pub(crate) fn new(origin: Origin<'a>, path: &'static str, table: &'a DeTable<'a>, at: usize) -> Section<'a> {
         let table = Some(table);
-        Section { origin, path, table, at }
+        Section { origin, path, table, at, base: None }
+    }
+
+    /// The same, with what it does not say as in `base`.
+    pub(crate) fn inheriting(self, base: &Section<'a>) -> Section<'a> {
+        Section { base: base.table.map(|table| (base.path, table)), ..self }
     }
 
     /// The section with nothing in it.
     pub(crate) fn defaults(path: &'static str) -> Section<'static> {
         let origin = Origin { file: "the defaults", text: "" };
-        Section { origin, path, table: None, at: 0 }
+        Section { origin, path, table: None, at: 0, base: None }
     }
 
     /// The keys that the file gives, each with where it stands.
@@ -52,8 +59,12 @@ impl<'a> Section<'a> {
 
     /// The value of a key, if the file gives it.
     pub(crate) fn given(&self, name: &str) -> Option<Value<'a>> {
-        let (key, value) = self.table?.iter().find(|(key, _)| key.get_ref() == name)?;
-        Some(Value { origin: self.origin, key: self.full(name), value: value.get_ref().clone(), at: key.span().start })
+        let own = self.table.map(|table| (self.path, table));
+        own.into_iter().chain(self.base).find_map(|(path, table)| {
+            let (key, value) = table.iter().find(|(key, _)| key.get_ref() == name)?;
+            let (value, at) = (value.get_ref().clone(), key.span().start);
+            Some(Value { origin: self.origin, key: format!("{path}.{name}"), value, at })
+        })
     }
 
     /// The value of a key that has a default.
@@ -111,6 +122,7 @@ impl<'a> Section<'a> {
             path,
             table: found.and_then(|(_, value)| value.get_ref().as_table()),
             at: found.map_or(self.at, |(key, _)| key.span().start),
+            base: None,
         }
     }
 

@@ -5,6 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::error::{Error, quoted};
+use crate::keys::SINK_ROUTE;
+use crate::pattern::Globs;
 use crate::section::{Section, Value};
 
 /// The most bytes of a file that an option is read from.
@@ -27,6 +29,17 @@ pub struct Sink {
     pub log_retention: Duration,
     /// Commits between checkpoints of the table's log; 1 to 10,000.
     pub checkpoint_interval: u64,
+    /// Tables of their own for some categories: the first that a category matches takes its records.
+    pub routes: Vec<SinkRoute>,
+}
+
+/// `[[sink.route]]`: a table for some categories.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkRoute {
+    /// The categories.
+    pub categories: Globs,
+    /// Their table: what the route does not say is as in `[sink]`. It has no routes.
+    pub sink: Sink,
 }
 
 impl Sink {
@@ -36,7 +49,41 @@ impl Sink {
     }
 
     pub(crate) fn read(section: &Section<'_>) -> Result<Sink, Error> {
-        Sink::with_url(url(&section.required("url")?)?, section)
+        let mut sink = Sink::with_url(url(&section.required("url")?)?, section)?;
+        for route in section.tables("route", SINK_ROUTE) {
+            let place = route.required("url")?;
+            let url = url(&place)?;
+            let taken = |other: &str| other.trim_end_matches('/') == url.trim_end_matches('/');
+            if taken(&sink.url) || sink.routes.iter().any(|other| taken(&other.sink.url)) {
+                let message = "is the place of another table of this sink too; every route needs a place of its own: \
+                    write more categories into one route, or another url";
+                return Err(place.wrong(message));
+            }
+            let categories = route.required("categories")?.globs()?;
+            let mut own = Sink::with_url(url, &route.inheriting(section))?;
+            // Options of another kind of store would be refused there.
+            if route.given("options").is_none() && scheme(&own.url) != scheme(&sink.url) {
+                own.options.clear();
+            }
+            sink.routes.push(SinkRoute { categories, sink: own });
+        }
+        Ok(sink)
+    }
+
+    /// Each route that takes nothing because those before it take all that it may, with the first that takes everything.
+    pub fn unreachable_routes(&self) -> Vec<(&SinkRoute, &SinkRoute)> {
+        let shadows = |earlier: &Globs, glob: &String| {
+            let texts = earlier.texts();
+            texts.iter().any(|text| text == "*" || text == glob)
+                || (!glob.contains(['*', '?', '[', ']', '{', '}', '\\']) && earlier.matches(glob))
+        };
+        let hidden = |(index, route): (usize, &'_ SinkRoute)| {
+            let by = self.routes[..index]
+                .iter()
+                .find(|earlier| route.categories.texts().iter().all(|glob| shadows(&earlier.categories, glob)))?;
+            Some((&self.routes[index], by))
+        };
+        self.routes.iter().enumerate().filter_map(hidden).collect()
     }
 
     fn with_url(url: String, section: &Section<'_>) -> Result<Sink, Error> {
@@ -49,8 +96,14 @@ impl Sink {
             row_group_rows: section.get("row_group_rows").count(1024..=16 << 20)? as usize,
             log_retention: section.get("log_retention").duration(day..=3650 * day)?,
             checkpoint_interval: section.get("checkpoint_interval").count(1..=10_000)?,
+            routes: Vec::new(),
         })
     }
+}
+
+/// Of a path it is empty.
+fn scheme(url: &str) -> &str {
+    url.split_once("://").map_or("", |(scheme, _)| scheme)
 }
 
 fn url(value: &Value<'_>) -> Result<String, Error> {
@@ -101,6 +154,7 @@ impl fmt::Debug for Sink {
             .field("row_group_rows", &self.row_group_rows)
             .field("log_retention", &self.log_retention)
             .field("checkpoint_interval", &self.checkpoint_interval)
+            .field("routes", &self.routes)
             .finish()
     }
 }

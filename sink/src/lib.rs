@@ -9,6 +9,6 @@ pub mod store;
 pub mod table;
 
 pub use error::Error;
-pub use merge::{MergeError, merge};
+pub use merge::{MergeError, merge, merge_categories};
 pub use parquet::{FileSettings, FileWriter};
 pub use store::Store;

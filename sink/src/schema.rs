@@ -1,6 +1,7 @@
 //! The columns of a sink file and of the table, in one place.
 //!
-//! Owns the column names, their Arrow types, and the Delta schema string that says the same.
+//! Owns the column names, their Arrow types, and the Delta schema string that says the same. A table may have columns
+//! besides these: those that settings promote, and those of later versions.
 //! Timestamps are microseconds in UTC, because that is the only instant type that Delta has.
 
 use std::sync::{Arc, LazyLock};
@@ -50,22 +51,22 @@ pub fn table_schema() -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// The table's schema as the Delta protocol writes it in a `metaData` action (section "Schema Serialization Format").
+/// The schema of a new table as the Delta protocol writes it in a `metaData` action (section "Schema Serialization
+/// Format").
 pub fn delta_schema() -> String {
-    let fields: Vec<_> = table_schema()
-        .fields()
-        .iter()
-        .map(|field| {
-            // Delta columns stay nullable so that any engine may read them; the files themselves are stricter.
-            serde_json::json!({
-                "name": field.name(),
-                "type": delta_type(field.data_type()),
-                "nullable": true,
-                "metadata": {},
-            })
-        })
-        .collect();
+    let fields: Vec<_> = table_schema().fields().iter().map(|field| delta_field(field)).collect();
     serde_json::json!({ "type": "struct", "fields": fields }).to_string()
+}
+
+/// One column in that form.
+pub(crate) fn delta_field(field: &Field) -> serde_json::Value {
+    // Delta columns stay nullable so that any engine may read them; the files themselves are stricter.
+    serde_json::json!({
+        "name": field.name(),
+        "type": delta_type(field.data_type()),
+        "nullable": true,
+        "metadata": {},
+    })
 }
 
 fn delta_type(data_type: &DataType) -> serde_json::Value {
@@ -75,6 +76,8 @@ fn delta_type(data_type: &DataType) -> serde_json::Value {
         DataType::Binary => "binary".into(),
         DataType::Int32 => "integer".into(),
         DataType::Int64 => "long".into(),
+        DataType::Float64 => "double".into(),
+        DataType::Boolean => "boolean".into(),
         DataType::Date32 => "date".into(),
         DataType::Map(..) => serde_json::json!({
             "type": "map", "keyType": "string", "valueType": "string", "valueContainsNull": true,

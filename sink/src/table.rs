@@ -9,6 +9,7 @@
 //! | `checkpoint_file` | the marks in a checkpoint |
 //! | `view` | the table at one version, with its marks |
 //! | `commit` | the step that makes sink files visible and moves the marks |
+//! | `alter` | changes of what the table is: its columns and properties |
 //! | `checkpoint` | checkpoints and the clean-up of the log |
 //! | `snapshot` | the files of the table at one version |
 //!
@@ -16,6 +17,7 @@
 //! Sink files are written elsewhere, and deleted by nothing in here.
 
 pub mod actions;
+mod alter;
 mod checkpoint;
 mod checkpoint_file;
 mod clock;
@@ -30,6 +32,9 @@ mod view;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow_schema::FieldRef;
+
+pub use alter::set_property;
 pub use checkpoint::{CleanUp, checkpoint_due, clean_up, write_checkpoint};
 pub use clock::{Clock, Moment, SystemClock};
 pub use commit::{Batch, DataFile, Outcome, commit};
@@ -44,6 +49,9 @@ pub struct TableOptions {
     pub log_retention: Duration,
     /// A checkpoint every so many commits.
     pub checkpoint_interval: u64,
+    /// Columns besides those of every table, which may be null. A table that lacks them gets them when it is opened to
+    /// write to it.
+    pub columns: Vec<FieldRef>,
     /// Deadlines and patience.
     pub timing: Timing,
     /// What time it is.
@@ -55,8 +63,19 @@ impl Default for TableOptions {
         Self {
             log_retention: Duration::from_secs(7 * 24 * 60 * 60),
             checkpoint_interval: 100,
+            columns: Vec::new(),
             timing: Timing::default(),
             clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+impl From<&logboom_config::Sink> for TableOptions {
+    fn from(settings: &logboom_config::Sink) -> Self {
+        Self {
+            log_retention: settings.log_retention,
+            checkpoint_interval: settings.checkpoint_interval,
+            ..Self::default()
         }
     }
 }

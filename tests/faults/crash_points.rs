@@ -12,7 +12,7 @@ use crate::harness::{PATIENCE, Pipeline, Plan, wait_until};
 
 /// Every point, and at which of its hits the process dies. Points that are passed once for each segment or folded
 /// position are passed at every block as well, just later.
-const POINTS: [&str; 17] = [
+const POINTS: [&str; 19] = [
     "spool.create.before_dir_sync",
     "spool.segment.created",
     "spool.write.before",
@@ -26,6 +26,8 @@ const POINTS: [&str; 17] = [
     "spool.delete.after",
     "collector.data.before",
     "collector.data.after",
+    "collector.route.before",
+    "collector.route.after",
     "collector.commit.before",
     "collector.commit.after",
     "collector.acknowledge.before",
@@ -60,7 +62,9 @@ fn a_death_at_any_named_point_loses_and_doubles_nothing() {
 fn die_at(point: &str, hit: u32) {
     let variable = [("LOGBOOM_CRASH_AT", &*format!("{point}:{hit}"))];
     let in_collector = point.starts_with("collector.");
-    let mut pipeline = Pipeline::new(Plan::default());
+    // In the collector with two tables more: one for most of the lines of files, one that some of the others go to.
+    let routes: &[&[&str]] = if in_collector { &[&["file-*"], &["json-*"]] } else { &[] };
+    let mut pipeline = Pipeline::new(Plan { routes, ..Plan::default() });
     match in_collector {
         true => pipeline.collectors[0].node.start_with(&variable),
         false => pipeline.start_collectors(),

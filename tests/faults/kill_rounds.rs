@@ -18,7 +18,14 @@ const STOPPED_OF: u32 = 6;
 
 #[test]
 fn random_kills_lose_and_double_nothing() {
-    kill_rounds(20, 32_000, env_number("LOGBOOM_SEED", rand::random::<u32>().into()));
+    kill_rounds(20, 32_000, env_number("LOGBOOM_SEED", rand::random::<u32>().into()), Plan::default());
+}
+
+/// Every batch goes to three tables.
+#[test]
+fn random_kills_with_routes_lose_and_double_nothing() {
+    let plan = Plan { routes: &[&["file-*"], &["json-[12]", "json-3"]], ..Plan::default() };
+    kill_rounds(20, 32_000, env_number("LOGBOOM_SEED", rand::random::<u32>().into()), plan);
 }
 
 /// `LOGBOOM_KILL_ROUNDS`, `LOGBOOM_KILL_RECORDS` and `LOGBOOM_SEED` say how much of it.
@@ -26,15 +33,14 @@ fn random_kills_lose_and_double_nothing() {
 #[ignore = "takes minutes; run it optimized"]
 fn full_kill_rounds_lose_and_double_nothing() {
     let (rounds, records) = (env_number("LOGBOOM_KILL_ROUNDS", 200), env_number("LOGBOOM_KILL_RECORDS", 1_000_000));
-    kill_rounds(rounds, records, env_number("LOGBOOM_SEED", rand::random::<u32>().into()));
+    kill_rounds(rounds, records, env_number("LOGBOOM_SEED", rand::random::<u32>().into()), Plan::default());
 }
 
-fn kill_rounds(rounds: u64, records: u64, seed: u64) {
+fn kill_rounds(rounds: u64, records: u64, seed: u64, plan: Plan) {
     println!("{rounds} rounds of kills, {records} records, LOGBOOM_SEED={seed}");
     let begun = Instant::now();
     let mut random = StdRng::seed_from_u64(seed);
-    let plan =
-        Plan { adaptors: ADAPTORS, collectors: COLLECTORS, adaptor: "drain_timeout = \"1s\"", ..Plan::default() };
+    let plan = Plan { adaptors: ADAPTORS, collectors: COLLECTORS, adaptor: "drain_timeout = \"1s\"", ..plan };
     let mut pipeline = Pipeline::start(plan);
     let each = records.div_ceil(2 * ADAPTORS as u64);
     // Enough rotations to meet every kill, few enough for the folder to stay small.

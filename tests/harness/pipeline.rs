@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use logboom_config::Globs;
 use tempfile::TempDir;
 
 use super::producer::{FileProducer, Pace, SocketProducer, Target};
@@ -26,6 +27,8 @@ pub struct Plan {
     pub collector: &'static str,
     /// Lines of the collectors' settings under `[sink]`.
     pub sink: &'static str,
+    /// Categories that go to tables of their own, by route.
+    pub routes: &'static [&'static [&'static str]],
 }
 
 impl Default for Plan {
@@ -37,6 +40,7 @@ impl Default for Plan {
             spool: "linger = \"20ms\"\nblock_size = \"16KiB\"\nsegment_size = \"64KiB\"",
             collector: "flush_interval = \"200ms\"",
             sink: "checkpoint_interval = 10",
+            routes: &[],
         }
     }
 }
@@ -92,6 +96,7 @@ pub struct Pipeline {
     pub ledger: Ledger,
     pub pace: Arc<Pace>,
     table: Table,
+    routes: Vec<(Globs, PathBuf)>,
     folder: TempDir,
 }
 
@@ -106,11 +111,23 @@ impl Pipeline {
     pub fn with_source(plan: Plan, source: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
+        let routes: Vec<(Globs, PathBuf)> = plan
+            .routes
+            .iter()
+            .enumerate()
+            .map(|(index, categories)| {
+                (Globs::new(categories.iter().copied()).unwrap(), root.join(format!("store-{index}")))
+            })
+            .collect();
+        let of_route = |(globs, folder): &(Globs, PathBuf)| {
+            format!("[[sink.route]]\ncategories = {:?}\nurl = {}\n", globs.texts(), quoted(folder))
+        };
+        let routes_settings: String = routes.iter().map(of_route).collect();
         let collectors: Vec<CollectorNode> = (0..plan.collectors)
             .map(|index| {
                 let port = free_port();
                 let settings = format!(
-                    "[collector]\nlisten = \"127.0.0.1:{port}\"\n{}\n[sink]\nurl = {}\n{}\n",
+                    "[collector]\nlisten = \"127.0.0.1:{port}\"\n{}\n[sink]\nurl = {}\n{}\n{routes_settings}",
                     plan.collector,
                     quoted(&root.join("store")),
                     plan.sink,
@@ -122,8 +139,8 @@ impl Pipeline {
         let adaptors =
             (0..plan.adaptors).map(|index| adaptor(root, &plan, &ports, &format!("adaptor-{index}"), source));
         let adaptors = adaptors.collect();
-        let table = Table::at(&root.join("store"));
-        Self { adaptors, collectors, ledger: Ledger::default(), pace: Arc::default(), table, folder }
+        let table = Table::with_routes(&root.join("store"), routes.clone());
+        Self { adaptors, collectors, ledger: Ledger::default(), pace: Arc::default(), table, routes, folder }
     }
 
     /// Lays out and starts.
@@ -216,7 +233,8 @@ impl Pipeline {
             assert!(status.success(), "{}: {status}", collector.node.name());
         }
         let spools: Vec<PathBuf> = self.adaptors.iter().map(|adaptor| adaptor.spool.clone()).collect();
-        judge(&self.ledger, &mut Table::at(&self.folder.path().join("store")), &spools)
+        let store = self.folder.path().join("store");
+        judge(&self.ledger, &mut Table::with_routes(&store, self.routes.clone()), &spools)
     }
 
     /// One more adaptor with the settings of `plan`, its spool a copy of that of adaptor `of`. Not started.

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | lost | records that were acknowledged and are not in the table |
 //! | duplicate | rows beyond the first with the same producer and number, or with the same stream and sequence number |
-//! | phantom | rows that nobody sent, or that were refused |
+//! | phantom | rows that nobody sent, or that were refused, or that are in the table of other categories |
 //! | corrupt | rows whose checksum is wrong, or that are no record of ours |
 //! | unreachable | files that the log names and that cannot be read, or hold another count of rows than the log says |
 //! | stuck | segments that are still in a spool though all had time to be committed |

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::civil::date;
+use logboom_config::Globs;
 use logboom_sink::table::{Batch, Outcome, TableOptions, View, commit};
 use logboom_sink::{FileSettings, Store, merge};
 use logboom_wire::block::{BlockPlace, Encoder};
@@ -123,6 +124,19 @@ fn the_oracle_finds_records_that_nobody_sent_and_one_that_was_refused() {
     let mut table = Fabricated::new();
     table.commit(0, &[line(0), line(1), line(2), line(3), line(6), line(5), Record::new("q", 1, 40).to_string()]);
     assert_eq!(table.judge(&ledger()).counters(), [0, 0, 4, 0, 0, 0]);
+}
+
+#[test]
+fn the_oracle_finds_rows_in_the_wrong_table() {
+    let (mut right, mut wrong) = (Fabricated::new(), Fabricated::new());
+    right.commit(0, &[line(1), line(2)]);
+    wrong.commit(2, &[line(3)]);
+    let mut judge_with = |default: &Fabricated, route: &Fabricated| {
+        let routes = vec![(Globs::new(["c"]).unwrap(), route.store())];
+        judge(&ledger(), &mut Table::with_routes(&default.store(), routes), &[]).counters()
+    };
+    assert_eq!(judge_with(&wrong, &right), [0, 0, 1, 0, 0, 0]);
+    assert_eq!(judge_with(&right, &wrong), [0, 0, 2, 0, 0, 0]);
 }
 
 #[test]

@@ -97,6 +97,10 @@ pub fn judge(ledger: &Ledger, table: &mut Table, spools: &[PathBuf]) -> Verdict 
                 // The record in it is the same row once more; it is not counted twice.
                 continue;
             }
+            if row.misplaced {
+                verdict.note(verdict.phantom, || format!("phantom: {:?} is in the wrong table, {path}", row.body));
+                verdict.phantom += 1;
+            }
             let Some(record) = Record::parse(&row.body) else {
                 verdict.note(verdict.corrupt, || format!("corrupt: {:?} in {path}", row.body));
                 verdict.corrupt += 1;

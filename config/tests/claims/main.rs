@@ -4,6 +4,7 @@
 //! * `errors`: what a bad file is answered, word for word
 //! * `defaults`: the file of all defaults and the defaults are the same
 //! * `routes`: rules, good and bad
+//! * `sink_routes`: tables for some categories, good and bad
 //! * `secrets`: where secrets come from and where they do not go
 //! * `parsing`: how lines become records, and what cannot be
 //! * `manual`: the manual of sources is complete
@@ -16,6 +17,7 @@ mod manual;
 mod parsing;
 mod routes;
 mod secrets;
+mod sink_routes;
 mod values;
 
 use logboom_config::Settings;

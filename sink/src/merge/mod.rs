@@ -56,8 +56,23 @@ pub async fn merge(
     date: Date,
     settings: &FileSettings,
 ) -> Result<Vec<DataFile>, MergeError> {
+    merge_categories(store, blocks, date, settings, |_| true).await
+}
+
+/// The same for the records of `blocks` whose category is `selected`. Others are not even decoded.
+///
+/// # Errors
+/// As [`merge`].
+pub async fn merge_categories(
+    store: &Store,
+    blocks: &[Block],
+    date: Date,
+    settings: &FileSettings,
+    selected: impl Fn(&str) -> bool,
+) -> Result<Vec<DataFile>, MergeError> {
     let mut writer = FileWriter::new(store.clone(), date, settings.clone());
     let mut runs = pending_runs(blocks);
+    runs.retain(|run| selected(&run.header.key.category));
     runs.sort_by(|a, b| (&a.header.key.category, a.header.time_min).cmp(&(&b.header.key.category, b.header.time_min)));
     for category in runs.chunk_by(|a, b| a.header.key.category == b.header.key.category) {
         merge_category(blocks, category, &mut writer).await?;

@@ -1,16 +1,22 @@
 //! What a table must be for Logboom to write to it, and what a new one is.
 //!
-//! Owns both sides of one promise: what `first_commit` writes, `check_protocol` and `check_metadata` accept.
+//! Owns both sides of one promise: what `first_commit` writes, `check_protocol` and `check_metadata` accept; and which
+//! tables of other versions of Logboom are accepted too:
+//! - columns that may be null in our files may be missing in the table: an older version made it. Whoever writes to it
+//!   adds them first, for Delta readers see only the columns that the table has;
+//! - columns that we do not know may be there if they may be null: a newer version, or other settings, or its owner added
+//!   them. Our files lack them, and Delta readers take a column that a file lacks for null.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use arrow_schema::{Field, FieldRef};
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::TableOptions;
 use super::actions::{Action, CommitInfo, Format, Metadata, Protocol};
-use crate::schema::{PARTITION_COLUMN, delta_schema};
+use crate::schema::{PARTITION_COLUMN, delta_field, delta_schema, table_schema};
 
 /// Marks must outlive any spool, or a block that is sent again after it would be committed again.
 const MARK_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -77,20 +83,60 @@ pub(super) fn check_metadata(metadata: &Metadata) -> Result<(), String> {
         return Err(format!("its files are `{}`, not `parquet`", metadata.format.provider));
     }
     let theirs = fields(&metadata.schema_string).ok_or("its schema cannot be read")?;
-    let ours = fields(&delta_schema()).expect("our schema can be read");
-    if let Some((name, _)) = theirs.iter().find(|(name, _)| !ours.iter().any(|(ours, _)| ours == name)) {
-        return Err(format!("its schema has a column `{name}`, which Logboom does not write"));
+    let ours = table_schema();
+    for field in ours.fields() {
+        match find(&theirs, field.name()) {
+            Some((name, theirs)) => check_column(name, theirs, field)?,
+            None if field.is_nullable() => {}
+            None => return Err(format!("its schema has no column `{}`", field.name())),
+        }
     }
-    for (name, field) in &ours {
-        match theirs.iter().find(|(theirs, _)| theirs == name) {
-            None => return Err(format!("its schema has no column `{name}`")),
-            Some((_, theirs)) if theirs != field => {
-                return Err(format!("the column `{name}` of its schema is {theirs}, not {field}"));
-            }
-            Some(_) => {}
+    let known = |name: &str| ours.fields().iter().any(|field| field.name() == name);
+    for (name, field) in theirs.iter().filter(|(name, _)| !known(name)) {
+        let asks =
+            field["metadata"].as_object().is_none_or(|metadata| metadata.keys().any(|key| key.starts_with("delta.")));
+        if field["nullable"] != true || asks {
+            return Err(format!(
+                "its schema has a column `{name}`, which Logboom does not write, and which cannot be null: {field}"
+            ));
         }
     }
     Ok(())
+}
+
+/// The metadata with these columns, if some are missing.
+///
+/// # Errors
+/// The table has one of them with another type.
+pub(super) fn with_columns(metadata: &Metadata, wanted: &[FieldRef]) -> Result<Option<Metadata>, String> {
+    let theirs = fields(&metadata.schema_string).ok_or("its schema cannot be read")?;
+    let mut missing = Vec::new();
+    for field in wanted {
+        match find(&theirs, field.name()) {
+            Some((name, theirs)) => check_column(name, theirs, field)?,
+            None => missing.push(delta_field(field)),
+        }
+    }
+    if missing.is_empty() {
+        return Ok(None);
+    }
+    let mut schema: Value = serde_json::from_str(&metadata.schema_string).map_err(|error| error.to_string())?;
+    schema["fields"].as_array_mut().ok_or("its schema cannot be read")?.extend(missing);
+    Ok(Some(Metadata { schema_string: schema.to_string(), ..metadata.clone() }))
+}
+
+/// Names of columns that differ in nothing but capitals are the same to Delta.
+fn find<'a>(columns: &'a [(String, Value)], name: &str) -> Option<&'a (String, Value)> {
+    columns.iter().find(|(theirs, _)| theirs.eq_ignore_ascii_case(name))
+}
+
+fn check_column(name: &str, theirs: &Value, ours: &Field) -> Result<(), String> {
+    let mut expected = delta_field(ours);
+    expected.as_object_mut().expect("a field is an object").remove("name");
+    match name == ours.name() && *theirs == expected {
+        true => Ok(()),
+        false => Err(format!("the column `{name}` of its schema is {theirs}, not `{}` with {expected}", ours.name())),
+    }
 }
 
 /// Columns with what decides whether our files fit them: all but their comments.
@@ -121,6 +167,10 @@ fn interval(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow_schema::DataType;
+
     use super::*;
 
     fn created() -> (Protocol, Metadata) {
@@ -156,8 +206,12 @@ mod tests {
     fn a_table_of_someone_else_is_refused_by_what_differs() {
         let (_, metadata) = created();
         let schema = metadata.schema_string.clone();
+        let added = |field: &str| schema.replacen("\"fields\":[", &format!("\"fields\":[{field},"), 1);
         for (schema, named) in [
-            (schema.replace("\"host\"", "\"machine\""), "`machine`"),
+            (schema.replace("\"host\"", "\"machine\""), "no column `host`"),
+            (schema.replace("\"span_id\"", "\"Span_ID\""), "`Span_ID`"),
+            (added(r#"{"name":"x","type":"long","nullable":false,"metadata":{}}"#), "`x`"),
+            (added(r#"{"name":"x","type":"long","nullable":true,"metadata":{"delta.invariants":"y"}}"#), "`x`"),
             (schema.replacen("\"timestamp\"", "\"string\"", 1), "`"),
             (schema.replacen("\"metadata\":{}", "\"metadata\":{\"delta.invariants\":\"x\"}", 1), "delta.invariants"),
             (r#"{"type":"struct","fields":[]}"#.into(), "no column `timestamp`"),
@@ -169,6 +223,34 @@ mod tests {
         }
         let metadata = Metadata { partition_columns: vec![], ..metadata };
         assert!(check_metadata(&metadata).unwrap_err().contains("partitioned"));
+    }
+
+    #[test]
+    fn columns_of_other_versions_may_be_missing_or_there_and_those_that_are_missing_are_added() {
+        let (_, metadata) = created();
+        let schema = &metadata.schema_string;
+        let mut older: Value = serde_json::from_str(schema).unwrap();
+        older["fields"]
+            .as_array_mut()
+            .unwrap()
+            .retain(|field| field["name"] != "span_id" && field["name"] != "body_bytes");
+        let older = Metadata { schema_string: older.to_string(), ..metadata.clone() };
+        check_metadata(&older).unwrap();
+        let own = table_schema().fields().to_vec();
+        let newer = with_columns(&older, &own).unwrap().expect("two are missing");
+        check_metadata(&newer).unwrap();
+        assert_eq!(with_columns(&newer, &own), Ok(None));
+        let names = |text: &str| fields(text).unwrap().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names(&newer.schema_string)[13..], ["body_bytes", "span_id"]);
+
+        // One that this version does not know.
+        let more = [Arc::new(Field::new("region", DataType::Float64, true))];
+        let newest = with_columns(&newer, &more).unwrap().unwrap();
+        check_metadata(&newest).unwrap();
+        assert_eq!(with_columns(&newest, &own), Ok(None));
+        let other = [Arc::new(Field::new("Region", DataType::Int64, true))];
+        let reason = with_columns(&newest, &other).unwrap_err();
+        assert!(reason.contains("`region`") && reason.contains("long"), "{reason}");
     }
 
     #[test]

@@ -8,15 +8,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow_schema::FieldRef;
 use futures::{StreamExt, TryStreamExt};
 use logboom_wire::StreamId;
 use object_store::ObjectMeta;
 
-use super::actions::{self, Action, Txn};
+use super::actions::{self, Action, Metadata, Txn};
+use super::alter::alter;
 use super::clock::{Clock, Moment};
 use super::log::Log;
 use super::{TableOptions, checkpoint_file, contract};
 use crate::paths::Name;
+use crate::schema::table_schema;
 use crate::{Error, Store};
 
 /// So many commits are fetched at a time when a view is opened.
@@ -33,7 +36,7 @@ pub struct View {
     version: u64,
     /// The checkpoint it was opened from; what came later, it read commit by commit.
     checkpoint: Option<u64>,
-    table_id: String,
+    metadata: Metadata,
     marks: HashMap<StreamId, u64>,
     /// When it was last known that the log had no clean-up beyond `version`.
     loaded_at: Moment,
@@ -60,8 +63,17 @@ pub(super) enum Seen {
 }
 
 impl View {
-    /// Opens the table, which is created first if there is none.
+    /// Opens the table to write to it. It is created first if there is none, and gets the columns that it lacks.
     pub async fn open_or_create(store: &Store, options: &TableOptions) -> Result<Self, Error> {
+        let mut view = Self::open_or_put(store, options).await?;
+        let wanted: Vec<FieldRef> = table_schema().fields().iter().chain(&options.columns).cloned().collect();
+        // A column of another type ends it without a change; the second look says what is wrong.
+        alter(&mut view, "ADD COLUMNS", |view| contract::with_columns(&view.metadata, &wanted).ok().flatten()).await?;
+        contract::with_columns(&view.metadata, &wanted).map_err(|reason| view.foreign(reason))?;
+        Ok(view)
+    }
+
+    async fn open_or_put(store: &Store, options: &TableOptions) -> Result<Self, Error> {
         let log = Log { store: store.clone(), timing: options.timing.clone() };
         let mut tries = 0;
         loop {
@@ -105,7 +117,12 @@ impl View {
 
     /// The table's identity.
     pub fn table_id(&self) -> &str {
-        &self.table_id
+        &self.metadata.id
+    }
+
+    /// A property of the table.
+    pub fn property(&self, key: &str) -> Option<&str> {
+        self.metadata.configuration.get(key)?.as_deref()
     }
 
     /// How long ago it was last certain that nothing beyond this view had been cleaned up.
@@ -147,6 +164,11 @@ impl View {
         })
     }
 
+    /// What the table is.
+    pub(super) fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
     pub(super) fn log(&self) -> &Log {
         &self.log
     }
@@ -163,7 +185,7 @@ impl View {
     /// Opens the table anew and takes over what it says.
     pub(super) async fn reload(&mut self) -> Result<(), Error> {
         let mut fresh = Self::load(self.log.clone(), self.clock.clone()).await?;
-        if fresh.table_id != self.table_id {
+        if fresh.metadata.id != self.metadata.id {
             return Err(self.foreign("another table has taken its place"));
         }
         if fresh.version < self.version {
@@ -187,19 +209,24 @@ impl View {
         let version = self.version + 1;
         // Checked before anything changes: a view is never half at a version.
         let moved = self.moved_by(version, actions)?;
+        let mut changed = None;
         for action in actions {
             match action {
                 Action::Protocol(protocol) => {
                     contract::check_protocol(protocol).map_err(|reason| self.foreign(reason))?;
                 }
                 Action::Metadata(metadata) => {
-                    if metadata.id != self.table_id {
+                    if metadata.id != self.metadata.id {
                         return Err(self.foreign("another table has taken its place"));
                     }
                     contract::check_metadata(metadata).map_err(|reason| self.foreign(reason))?;
+                    changed = Some(metadata);
                 }
                 _ => {}
             }
+        }
+        if let Some(metadata) = changed {
+            self.metadata.clone_from(metadata);
         }
         self.marks.extend(moved);
         self.version = version;
@@ -317,7 +344,7 @@ impl View {
             clock: clock.clone(),
             version: base,
             checkpoint,
-            table_id: check_origin(log, origin, &actions)?,
+            metadata: check_origin(log, origin, &actions)?,
             marks: HashMap::new(),
             loaded_at,
         };
@@ -371,8 +398,8 @@ impl Listed {
     }
 }
 
-/// Checks that these actions say what the table is and that it is ours. Returns its identity.
-fn check_origin(log: &Log, origin: Name, actions: &[Action]) -> Result<String, Error> {
+/// Checks that these actions say what the table is and that it is ours. Returns what it is.
+fn check_origin(log: &Log, origin: Name, actions: &[Action]) -> Result<Metadata, Error> {
     let protocol = actions.iter().rev().find_map(|action| match action {
         Action::Protocol(protocol) => Some(protocol),
         _ => None,
@@ -387,7 +414,7 @@ fn check_origin(log: &Log, origin: Name, actions: &[Action]) -> Result<String, E
     contract::check_protocol(protocol)
         .and_then(|()| contract::check_metadata(metadata))
         .map_err(|reason| foreign(log, reason))?;
-    Ok(metadata.id.clone())
+    Ok(metadata.clone())
 }
 
 fn foreign(log: &Log, reason: impl Into<String>) -> Error {
