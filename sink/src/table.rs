@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use checkpoint::{CleanUp, checkpoint_due, clean_up, write_checkpoint};
+pub(crate) use checkpoint_file::Object;
 pub use clock::{Clock, Moment, SystemClock};
 pub use commit::{Batch, DataFile, Outcome, commit};
 pub use snapshot::{Snapshot, SnapshotFile};
