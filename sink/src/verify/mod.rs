@@ -261,7 +261,12 @@ async fn locate(sources: &[Source], report: &mut Report) -> Result<(), Error> {
     for stream in report.hosts.iter_mut().flat_map(|host| &mut host.streams) {
         let time = |seq: Option<u64>| Some(found.get(&(stream.stream, seq?))?.0);
         for gap in &mut stream.missing {
-            gap.between = (time(gap.first.checked_sub(1)), time(gap.last.checked_add(1)));
+            let (before, after) = (time(gap.first.checked_sub(1)), time(gap.last.checked_add(1)));
+            // Within a block numbers go by category, and not by time.
+            gap.between = match before.zip(after) {
+                Some((before, after)) => (Some(before.min(after)), Some(before.max(after))),
+                None => (before, after),
+            };
         }
         for range in &mut stream.doubled {
             let files = [range.first, range.last].into_iter().filter_map(|seq| found.get(&(stream.stream, seq)));

@@ -86,7 +86,8 @@ pub struct Missing {
     pub last: u64,
     /// Why, if that is known.
     pub reason: Option<String>,
-    /// When the rows before and after them were observed, microseconds since 1970.
+    /// When the rows before and after them were observed, the earlier first, microseconds since 1970. Looked up only for
+    /// what is missing without a reason.
     pub between: (Option<i64>, Option<i64>),
 }
 
