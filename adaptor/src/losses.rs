@@ -127,7 +127,7 @@ impl Losses {
             }
         }
         if !chunk.is_empty() {
-            self.append(chunk).await?;
+            let _receipt = self.append(chunk).await?;
         }
         self.told = counts;
         Ok(())

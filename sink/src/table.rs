@@ -10,6 +10,7 @@
 //! | `view` | the table at one version, with its marks |
 //! | `commit` | the step that makes sink files visible and moves the marks |
 //! | `checkpoint` | checkpoints and the clean-up of the log |
+//! | `origin` | which commit brought a file |
 //! | `snapshot` | the files of the table at one version |
 //!
 //! Committing is our own; snapshots and checkpoints are the Delta library's (`kernel`).
@@ -23,6 +24,7 @@ mod commit;
 mod contract;
 mod kernel;
 mod log;
+mod origin;
 mod snapshot;
 mod stats;
 mod view;
@@ -34,6 +36,7 @@ pub use checkpoint::{CleanUp, checkpoint_due, clean_up, write_checkpoint};
 pub(crate) use checkpoint_file::Object;
 pub use clock::{Clock, Moment, SystemClock};
 pub use commit::{Batch, DataFile, Outcome, commit};
+pub(crate) use origin::streams_of;
 pub use snapshot::{Snapshot, SnapshotFile};
 pub use stats::FileStats;
 pub use view::View;

@@ -106,6 +106,12 @@ impl Ledger {
         self.entry(stream, host).allowed.push(Allowed { first, last, reason: reason.to_owned() });
     }
 
+    /// Host and last number of a stream, as far as any row of it is there.
+    pub fn end(&self, stream: StreamId) -> (Option<String>, Option<u64>) {
+        let entry = self.streams.get(&stream);
+        (entry.map(|entry| entry.host.clone()), entry.and_then(|entry| entry.seqs.last()))
+    }
+
     /// The judgement, by host.
     pub fn judge(&self, scope: &Scope) -> Vec<HostReport> {
         let mut hosts: BTreeMap<&str, HostReport> = BTreeMap::new();

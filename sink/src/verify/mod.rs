@@ -26,10 +26,10 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 pub use file::Fault;
-pub use report::{Doubled, FileReport, Held, HostReport, Missing, Report, StreamReport, TableReport};
+pub use report::{Doubled, End, FileReport, Held, HostReport, Missing, Report, StreamReport, TableReport};
 
 use crate::paths::{Name, REJECTED_FOLDER};
-use crate::table::{Object, Snapshot, SnapshotFile};
+use crate::table::{Object, Snapshot, SnapshotFile, streams_of};
 use crate::{Error, Store};
 use file::{Checked, check};
 use ledger::Ledger;
@@ -144,6 +144,7 @@ pub async fn verify(stores: &[Store], scope: &Scope, progress: &Arc<Progress>) -
         asked.extend(others);
     }
     locate(&asked, &mut report).await?;
+    name_ends(stores, &ledger, &mut report).await?;
     report.complete = report.unexplained() == 0 && report.doubled() == 0 && report.files.is_empty();
     Ok(report)
 }
@@ -209,12 +210,30 @@ async fn read_all(
                     hosts: stats.and_then(|stats| stats.host.clone()),
                     times: stats.and_then(|stats| stats.observed_timestamp),
                     held: held.collect(),
+                    ends: Vec::new(),
                     path: file.path,
                 });
             }
         }
     }
     report.files.sort_by(|a, b| (&a.table, &a.path).cmp(&(&b.table, &b.path)));
+    Ok(())
+}
+
+/// Says of files that cannot be read which streams may have ended in them: that end leaves no gap.
+async fn name_ends(stores: &[Store], ledger: &Ledger, report: &mut Report) -> Result<(), Error> {
+    for (store, table) in stores.iter().zip(&report.tables) {
+        let unread = |file: &&mut FileReport| file.table == table.url && file.held.is_empty();
+        let paths = report.files.iter_mut().filter(unread).map(|file| file.path.clone()).collect();
+        let streams = streams_of(store, table.version, paths).await?;
+        for file in report.files.iter_mut().filter(unread) {
+            let ends = streams.get(&file.path).into_iter().flatten().map(|stream| {
+                let (host, last) = ledger.end(*stream);
+                End { host, stream: *stream, last }
+            });
+            file.ends = ends.collect();
+        }
+    }
     Ok(())
 }
 

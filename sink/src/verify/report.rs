@@ -120,6 +120,8 @@ pub struct FileReport {
     pub times: Option<(i64, i64)>,
     /// What it holds, as far as it can still be read.
     pub held: Vec<Held>,
+    /// Streams that it may hold the end of: those of its commit, if it cannot be read and the log still has that.
+    pub ends: Vec<End>,
 }
 
 /// What a damaged file holds of a stream.
@@ -136,6 +138,18 @@ pub struct Held {
     pub last: u64,
     /// How many of them.
     pub records: u64,
+}
+
+/// The last number of a stream that is there. What comes after it in a missing file leaves no gap.
+#[derive(Clone, Debug, Serialize)]
+pub struct End {
+    /// The host, if any row of the stream is there.
+    pub host: Option<String>,
+    /// The stream.
+    #[serde(serialize_with = "text")]
+    pub stream: StreamId,
+    /// The last number that is there, if any is.
+    pub last: Option<u64>,
 }
 
 fn text<S: Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
@@ -222,7 +236,14 @@ impl fmt::Display for FileReport {
         for Held { host, stream, first, last, records: count } in self.held.iter().take(RANGES_SHOWN) {
             writeln!(f, "  it holds {} of {host}, stream {stream}, from {first} to {last}", records(*count))?;
         }
-        more(f, self.held.len(), "streams")
+        for End { host, stream, last } in self.ends.iter().take(RANGES_SHOWN) {
+            let host = host.as_deref().unwrap_or("an unknown host");
+            match last {
+                Some(last) => writeln!(f, "  it may hold records of {host}, stream {stream}, also from {} on", last + 1)?,
+                None => writeln!(f, "  it may hold all records of stream {stream}, of {host}")?,
+            }
+        }
+        more(f, self.held.len().max(self.ends.len()), "streams")
     }
 }
 

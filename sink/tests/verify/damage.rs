@@ -118,6 +118,20 @@ async fn a_missing_object_is_named_and_so_is_the_gap_that_it_leaves() {
 }
 
 #[tokio::test]
+async fn a_missing_file_that_held_the_ends_of_streams_leaves_no_gap_but_they_are_named() {
+    let table = Table::of_commits(3).await;
+    let path = table.files().await[2].path.clone();
+    table.store.objects().delete(&path.as_str().into()).await.unwrap();
+    let report = table.verify().await;
+    Table::assert_found(&report, 0, 0, 1);
+    let ends: Vec<_> = report.files[0].ends.iter().map(|end| (end.host.as_deref(), end.stream, end.last)).collect();
+    let expected: Vec<_> = (0..3).map(|n| (Some(HOSTS[n]), stream(n as u8), Some(199))).collect();
+    assert_eq!(ends, expected);
+    let text = report.to_string();
+    assert!(text.contains(&format!("{}, stream {}, also from 200 on", HOSTS[1], stream(1))), "{text}");
+}
+
+#[tokio::test]
 async fn a_truncated_file_and_one_that_was_swapped_for_another_are_found() {
     let table = Table::of_commits(3).await;
     let files = table.files().await;

@@ -54,9 +54,9 @@ fn a_loss_that_was_told_of_is_not_owed_and_is_forgotten_once_that_is_committed()
     let (spool, ..) = open(&settings);
     let writing = Writing::start(&spool);
     fill(&writing, 1..=40);
-    tell(&spool, &writing);
-    // To write it, more may have been dropped.
-    while !tell(&spool, &writing).is_empty() {}
+    // Some room, so that nothing is dropped for the loss record.
+    spool.trim(writing.stream, 39).unwrap();
+    assert_eq!(tell(&spool, &writing).len(), 1);
     assert_eq!(spool.owed_losses(), []);
     writing.close();
     drop(spool);
