@@ -136,11 +136,10 @@ impl Losses {
     /// Records that never had a number, by reason.
     fn counts(&self) -> BTreeMap<String, u64> {
         let totals = self.sources.totals();
-        let rules = self.routes.dropped().map(|(rule, reason, records)| (format!("rule:{rule}/{}", reason.name()), records));
-        let others = [
-            ("refused_full", totals.records_refused_full.get()),
-            ("too_long", totals.lines_dropped_too_long.get()),
-        ];
+        let rules =
+            self.routes.dropped().map(|(rule, reason, records)| (format!("rule:{rule}/{}", reason.name()), records));
+        let others =
+            [("refused_full", totals.records_refused_full.get()), ("too_long", totals.lines_dropped_too_long.get())];
         rules.chain(others.map(|(reason, records)| (reason.to_owned(), records))).collect()
     }
 

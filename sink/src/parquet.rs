@@ -111,7 +111,12 @@ impl FileWriter {
         let upload = BufWriter::with_capacity(self.store.objects().clone(), path.clone(), PART_BYTES);
         let (upload, sum) = Summed::new(upload);
         let writer = AsyncArrowWriter::try_new_with_options(upload, file_schema(), self.options.clone());
-        Ok(OpenFile { path: path.to_string(), writer: writer.map_err(Error::encoding)?, sum, stats: FileStats::default() })
+        Ok(OpenFile {
+            path: path.to_string(),
+            writer: writer.map_err(Error::encoding)?,
+            sum,
+            stats: FileStats::default(),
+        })
     }
 
     async fn close_file(&mut self) -> Result<(), Error> {

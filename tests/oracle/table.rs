@@ -72,7 +72,8 @@ fn read_file(folder: &Path, file: &SnapshotFile) -> Result<Vec<Row>, String> {
         return Err(format!("it has {size} bytes, the log says {}", file.size));
     }
     let builder = ParquetRecordBatchReaderBuilder::try_new(open).map_err(|error| error.to_string())?;
-    let columns = ProjectionMask::columns(builder.parquet_schema(), ["category", "body", "body_bytes", "stream", "seq"]);
+    let columns =
+        ProjectionMask::columns(builder.parquet_schema(), ["category", "body", "body_bytes", "stream", "seq"]);
     let reader = builder.with_projection(columns).build().map_err(|error| error.to_string())?;
     let (mut rows, mut read) = (Vec::new(), 0);
     for batch in reader {
@@ -100,9 +101,7 @@ fn read_file(folder: &Path, file: &SnapshotFile) -> Result<Vec<Row>, String> {
         }
     }
     match &file.stats {
-        Some(stats) if stats.records != read => {
-            Err(format!("it has {read} rows, the log says {}", stats.records))
-        }
+        Some(stats) if stats.records != read => Err(format!("it has {read} rows, the log says {}", stats.records)),
         _ => Ok(rows),
     }
 }

@@ -103,7 +103,10 @@ impl Positions {
 
     /// Keys and values of what is not over.
     pub fn live(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().filter(|(_, (_, value))| !value.is_empty()).map(|(key, (_, value))| (key.as_str(), value.as_str()))
+        self.0
+            .iter()
+            .filter(|(_, (_, value))| !value.is_empty())
+            .map(|(key, (_, value))| (key.as_str(), value.as_str()))
     }
 
     /// Values by key, without those that are over, and without losses: what sources are to know.

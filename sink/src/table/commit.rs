@@ -22,8 +22,8 @@ use uuid::Uuid;
 use super::actions::{self, Action, Add, CommitInfo, Txn};
 use super::stats::FileStats;
 use super::view::{Next, Seen, View};
-use crate::checksum;
 use crate::Error;
+use crate::checksum;
 use crate::paths;
 use crate::schema::PARTITION_COLUMN;
 

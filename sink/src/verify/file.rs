@@ -41,7 +41,9 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::Missing => write!(f, "missing: there is no such object"),
-            Fault::Length { found, expected } => write!(f, "damaged: it has {found} bytes where the log has {expected}"),
+            Fault::Length { found, expected } => {
+                write!(f, "damaged: it has {found} bytes where the log has {expected}")
+            }
             Fault::Checksum { found, expected } => {
                 write!(f, "damaged: its checksum is {found:08x} where the log has {expected:08x}")
             }

@@ -242,13 +242,8 @@ mod tests {
     }
 
     fn rows(numbers: impl IntoIterator<Item = u64>) -> FileRows {
-        let mut part = Part {
-            host: "h".into(),
-            seqs: Seqs::default(),
-            doubled: Seqs::default(),
-            times: (0, 0),
-            within: None,
-        };
+        let mut part =
+            Part { host: "h".into(), seqs: Seqs::default(), doubled: Seqs::default(), times: (0, 0), within: None };
         for seq in numbers {
             if !part.seqs.insert(seq) {
                 part.doubled.insert(seq);

@@ -243,7 +243,11 @@ async fn locate(sources: &[Source], report: &mut Report) -> Result<(), Error> {
     let mut sought: BTreeMap<StreamId, BTreeSet<u64>> = BTreeMap::new();
     let mut count = 0;
     for (_, stream) in report.streams() {
-        let gaps = stream.missing.iter().filter(|gap| gap.reason.is_none()).flat_map(|gap| [gap.first.checked_sub(1), gap.last.checked_add(1)]);
+        let gaps = stream
+            .missing
+            .iter()
+            .filter(|gap| gap.reason.is_none())
+            .flat_map(|gap| [gap.first.checked_sub(1), gap.last.checked_add(1)]);
         let doubled = stream.doubled.iter().flat_map(|range| [Some(range.first), Some(range.last)]);
         let seqs: BTreeSet<u64> = gaps.chain(doubled).flatten().take(SOUGHT_MAX - count).collect();
         count += seqs.len();
@@ -257,9 +261,8 @@ async fn locate(sources: &[Source], report: &mut Report) -> Result<(), Error> {
     let bad: BTreeSet<(String, String)> =
         report.files.iter().map(|file| (file.table.clone(), file.path.clone())).collect();
     let sought = Arc::new(sought);
-    let sound = sources.iter().filter(|source| {
-        !bad.contains(&(source.store.url().to_string(), source.file.path.clone()))
-    });
+    let sound =
+        sources.iter().filter(|source| !bad.contains(&(source.store.url().to_string(), source.file.path.clone())));
     let searches = sound.cloned().map(|Source { store, file }| {
         let sought = sought.clone();
         let searching = tokio::spawn(async move {

@@ -207,7 +207,10 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for table in &self.tables {
             let TableReport { url, version, files, bytes, summed } = table;
-            writeln!(f, "{url} at version {version}: {files} files, {bytes} bytes, {summed} held against their checksums")?;
+            writeln!(
+                f,
+                "{url} at version {version}: {files} files, {bytes} bytes, {summed} held against their checksums"
+            )?;
         }
         for file in &self.files {
             write!(f, "{file}")?;
@@ -239,7 +242,9 @@ impl fmt::Display for FileReport {
         for End { host, stream, last } in self.ends.iter().take(RANGES_SHOWN) {
             let host = host.as_deref().unwrap_or("an unknown host");
             match last {
-                Some(last) => writeln!(f, "  it may hold records of {host}, stream {stream}, also from {} on", last + 1)?,
+                Some(last) => {
+                    writeln!(f, "  it may hold records of {host}, stream {stream}, also from {} on", last + 1)?
+                }
                 None => writeln!(f, "  it may hold all records of stream {stream}, of {host}")?,
             }
         }

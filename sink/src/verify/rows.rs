@@ -278,7 +278,9 @@ impl<'a> Reading<'a> {
         }
         match self.parts[number].1.host == host {
             true => Ok(number),
-            false => Err(wrong(format!("stream {stream} is of two hosts, `{}` and `{host}`", self.parts[number].1.host))),
+            false => {
+                Err(wrong(format!("stream {stream} is of two hosts, `{}` and `{host}`", self.parts[number].1.host)))
+            }
         }
     }
 

@@ -103,7 +103,9 @@ mod tests {
 
     fn seqs(numbers: impl IntoIterator<Item = u64>) -> Seqs {
         let mut seqs = Seqs::default();
-        numbers.into_iter().for_each(|seq| drop(seqs.insert(seq)));
+        for seq in numbers {
+            seqs.insert(seq);
+        }
         seqs
     }
 
@@ -129,7 +131,10 @@ mod tests {
     #[test]
     fn neighbours_are_found() {
         let some = seqs([0, 5, 6, 10]);
-        assert_eq!([some.before(0), some.before(5), some.before(7), some.before(99)], [None, Some(0), Some(6), Some(10)]);
+        assert_eq!(
+            [some.before(0), some.before(5), some.before(7), some.before(99)],
+            [None, Some(0), Some(6), Some(10)]
+        );
         assert_eq!([some.after(0), some.after(7), some.after(10)], [Some(5), Some(10), None]);
     }
 

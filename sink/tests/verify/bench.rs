@@ -24,7 +24,11 @@ async fn ten_million_rows() {
         let scope = Scope { quick, ..Scope::default() };
         let report = verify(std::slice::from_ref(&table.store), &scope, &Arc::new(Progress::default())).await.unwrap();
         let rows: u64 = report.streams().map(|(_, stream)| stream.records).sum();
-        println!("quick {quick}: {rows} rows in {:?}; peak memory {} MiB over {before}", begin.elapsed(), memory() - before);
+        println!(
+            "quick {quick}: {rows} rows in {:?}; peak memory {} MiB over {before}",
+            begin.elapsed(),
+            memory() - before
+        );
         assert!(report.complete);
     }
 }

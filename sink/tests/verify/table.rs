@@ -90,7 +90,8 @@ impl Table {
     pub async fn commit(&mut self, blocks: &[Block]) -> String {
         let settings = FileSettings { target_file_size: 256 << 20, compression_level: 1, row_group_rows: 1 << 20 };
         let files = merge(&self.store, blocks, date(2026, 1, 2), &settings).await.unwrap();
-        let marks = blocks.iter().map(|block| (block.header().stream, block.header().number)).collect::<BTreeMap<_, _>>();
+        let marks =
+            blocks.iter().map(|block| (block.header().stream, block.header().number)).collect::<BTreeMap<_, _>>();
         self.commit_files(&files, &marks.into_iter().collect::<Vec<_>>()).await;
         files[0].path.clone()
     }
@@ -132,7 +133,8 @@ impl Table {
     /// The rows of a file.
     pub async fn rows(&self, path: &str) -> RecordBatch {
         let bytes = self.get(path).await;
-        let mut batches = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().with_batch_size(1 << 20).build().unwrap();
+        let mut batches =
+            ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().with_batch_size(1 << 20).build().unwrap();
         let batch = batches.next().unwrap().unwrap();
         assert!(batches.next().is_none());
         batch

@@ -110,5 +110,6 @@ fn instant(text: &str) -> Result<Timestamp, String> {
         let ago = jiff::SignedDuration::try_from(ago.0).map_err(|error| error.to_string())?;
         return Timestamp::now().checked_sub(ago).map_err(|error| error.to_string());
     }
-    text.parse().map_err(|_| "must be a time such as 2026-01-31T12:00:00Z, or how long ago it was such as 1h".to_owned())
+    text.parse()
+        .map_err(|_| "must be a time such as 2026-01-31T12:00:00Z, or how long ago it was such as 1h".to_owned())
 }
