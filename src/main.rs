@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use logboom_adaptor::{command, process};
 
-use commands::{check, collector, query, send, tail, up};
+use commands::{check, collector, query, send, table, tail, up};
 
 /// A log aggregation pipeline: exactly once from host to object storage, with no other service
 #[derive(Parser)]
@@ -29,6 +29,8 @@ enum Command {
     Query(query::QueryArgs),
     /// Show records as the collectors receive them, before they are committed
     Tail(tail::TailArgs),
+    /// Look after a table
+    Table(table::TableArgs),
     /// Send lines from standard input to a local socket, and wait until they are on disk
     Send(send::SendArgs),
     /// Check a settings file and say what it will do
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Command::Collector(args) => serve("info", collector::run(args)),
         Command::Query(args) => serve("error", query::run(args)),
         Command::Tail(args) => serve("error", tail::run(args)),
+        Command::Table(args) => serve("warn", table::run(args)),
         Command::Send(args) => send::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Completions { shell } => {

@@ -103,6 +103,8 @@ counters! {
     records_abandoned,
     /// Streams that were too old to be sent again.
     streams_expired,
+    /// Loss records that were written: what the adaptor itself says about records that it gave up.
+    loss_records,
 }
 
 /// One count.

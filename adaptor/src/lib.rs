@@ -7,6 +7,7 @@ pub mod command;
 mod control;
 mod counters;
 mod intake;
+mod losses;
 pub mod process;
 mod route;
 mod sender;
@@ -32,6 +33,7 @@ pub use spool::SpoolError;
 
 use control::Control;
 use intake::Intake;
+use losses::Losses;
 use sources::Sources;
 use spool::{Spool, Writer};
 
@@ -62,6 +64,9 @@ pub struct Adaptor {
     /// Live control, and the log of counts.
     helpers: TaskTracker,
     stop_helpers: CancellationToken,
+    /// Writes loss records, if that is wanted.
+    losses: Option<JoinHandle<()>>,
+    stop_losses: CancellationToken,
     intake: Intake,
     writer: JoinHandle<u64>,
     give_up_writing: CancellationToken,
@@ -130,6 +135,12 @@ impl Adaptor {
         helpers.spawn(control.clone().serve(bound, stop_helpers.clone()));
         helpers.spawn(report(sources.clone(), routes.clone(), stop_helpers.clone()));
         helpers.close();
+        let stop_losses = CancellationToken::new();
+        let losses = settings.loss_records.then(|| {
+            let (intake, spool, labels) = (intake.clone(), spool.clone(), settings.labels.clone());
+            let losses = Losses::new(intake, spool, sources.clone(), routes.clone(), labels);
+            tokio::spawn(losses.run(stop_losses.clone()))
+        });
         let (drain_sender, stop_sender) = (CancellationToken::new(), CancellationToken::new());
         let sender = sender::Settings {
             collectors: settings.collectors,
@@ -151,6 +162,8 @@ impl Adaptor {
             control_address,
             helpers,
             stop_helpers,
+            losses,
+            stop_losses,
             intake,
             writer,
             give_up_writing,
@@ -171,6 +184,10 @@ impl Adaptor {
         self.control.end();
         if !self.sources.stop(SOURCES_TIMEOUT.min(self.drain_timeout)).await {
             warn!("sources are slow to end; ending without what they still hold unacknowledged");
+        }
+        self.stop_losses.cancel();
+        if let Some(losses) = self.losses {
+            let _ = losses.await;
         }
         self.intake.close();
         let mut writer = self.writer;

@@ -45,6 +45,8 @@ pub struct Adaptor {
     pub control_socket: Option<PathBuf>,
     /// The token that requests at `control` must show.
     pub control_token: Option<Secret>,
+    /// Whether records that were given up are told of in records of the category `logboom.loss`.
+    pub loss_records: bool,
     /// Attributes put on every record.
     pub labels: BTreeMap<String, String>,
 }
@@ -72,6 +74,7 @@ impl Adaptor {
                 .map(|path| path.name(SOCKET_BYTES_MAX).map(PathBuf::from))
                 .transpose()?,
             control_token: section.given("control_token_file").map(|file| file.secret(TOKEN_BYTES_MAX)).transpose()?,
+            loss_records: section.get("loss_records").flag()?,
             labels: section.get("labels").texts()?,
         })
     }

@@ -108,6 +108,7 @@ pub const KEYS: &[Key] = &[
     unset("adaptor.control_socket", r#""/run/logboom/control.sock""#, "A Unix socket for the same, open to the adaptor's user only; at most 107 bytes. Not set: none."),
     unset("adaptor.control_token_file", r#""/etc/logboom/control-token""#, "A file with the bearer token that requests at control must send, at most 1KiB. Not set: none, and sources that run programs are taken at control_socket only."),
     key("adaptor.labels", "{}", "Attributes put on every record, such as { region = \"eu\" }."),
+    key("adaptor.loss_records", "true", "Tell in records of the category logboom.loss which records were dropped or damaged, and why; `logboom table verify` needs them."),
     key("adaptor.max_categories", "1000", "The most categories that records may make up in one run, besides those that this file names; 1 to 1000000. The rest goes to _overflow."),
     key("adaptor.spool.path", r#""/var/lib/logboom/spool""#, "The folder of the spool. One adaptor at a time uses it."),
     key("adaptor.spool.max_size", r#""10GiB""#, "The most disk that the spool takes; at least 4 times segment_size."),

@@ -1,5 +1,6 @@
 //! The table of Logboom on an object store: merge, sink files, object names, commit and snapshot.
 
+pub mod checksum;
 mod error;
 mod merge;
 mod parquet;
@@ -7,6 +8,7 @@ pub mod paths;
 pub mod schema;
 pub mod store;
 pub mod table;
+pub mod verify;
 
 pub use error::Error;
 pub use merge::{MergeError, merge, merge_categories};

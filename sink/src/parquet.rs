@@ -16,6 +16,7 @@ use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
+use crate::checksum::{Sum, Summed};
 use crate::paths::Name;
 use crate::schema::file_schema;
 use crate::table::{DataFile, FileStats};
@@ -59,7 +60,8 @@ pub struct FileWriter {
 
 struct OpenFile {
     path: String,
-    writer: AsyncArrowWriter<BufWriter>,
+    writer: AsyncArrowWriter<Summed<BufWriter>>,
+    sum: Sum,
     stats: FileStats,
 }
 
@@ -107,15 +109,22 @@ impl FileWriter {
     fn open_file(&self) -> Result<OpenFile, Error> {
         let path = Name::new_data(self.date).path();
         let upload = BufWriter::with_capacity(self.store.objects().clone(), path.clone(), PART_BYTES);
+        let (upload, sum) = Summed::new(upload);
         let writer = AsyncArrowWriter::try_new_with_options(upload, file_schema(), self.options.clone());
-        Ok(OpenFile { path: path.to_string(), writer: writer.map_err(Error::encoding)?, stats: FileStats::default() })
+        Ok(OpenFile {
+            path: path.to_string(),
+            writer: writer.map_err(Error::encoding)?,
+            sum,
+            stats: FileStats::default(),
+        })
     }
 
     async fn close_file(&mut self) -> Result<(), Error> {
         let Some(mut file) = self.open.take() else { return Ok(()) };
         file.writer.finish().await.map_err(Error::encoding)?;
         let size = file.writer.bytes_written() as u64;
-        self.done.push(DataFile { path: file.path, size, date: self.date, stats: file.stats });
+        let crc32c = Some(file.sum.get());
+        self.done.push(DataFile { path: file.path, size, date: self.date, stats: file.stats, crc32c });
         Ok(())
     }
 }

@@ -11,6 +11,7 @@
 //! | `commit` | the step that makes sink files visible and moves the marks |
 //! | `alter` | changes of what the table is: its columns and properties |
 //! | `checkpoint` | checkpoints and the clean-up of the log |
+//! | `origin` | which commit brought a file |
 //! | `snapshot` | the files of the table at one version |
 //!
 //! Committing is our own; snapshots and checkpoints are the Delta library's (`kernel`).
@@ -25,6 +26,7 @@ mod commit;
 mod contract;
 mod kernel;
 mod log;
+mod origin;
 mod snapshot;
 mod stats;
 mod view;
@@ -36,8 +38,10 @@ use arrow_schema::FieldRef;
 
 pub use alter::set_property;
 pub use checkpoint::{CleanUp, checkpoint_due, clean_up, write_checkpoint};
+pub(crate) use checkpoint_file::Object;
 pub use clock::{Clock, Moment, SystemClock};
 pub use commit::{Batch, DataFile, Outcome, commit};
+pub(crate) use origin::streams_of;
 pub use snapshot::{Snapshot, SnapshotFile};
 pub use stats::FileStats;
 pub use view::View;

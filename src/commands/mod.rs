@@ -4,5 +4,6 @@ pub mod check;
 pub mod collector;
 pub mod query;
 pub mod send;
+pub mod table;
 pub mod tail;
 pub mod up;

@@ -1,5 +1,6 @@
 //! What becomes of records when the spool is full, by each policy of `when_full`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::harness::{PATIENCE, Pipeline, Plan, wait_until};
@@ -112,13 +113,19 @@ fn what_a_full_spool_that_drops_the_oldest_drops_is_counted() {
     let node = &mut pipeline.adaptors[0].node;
     let status = node.terminate(PATIENCE);
     assert!(status.success());
-    let counted = node.counter("records_dropped_oldest");
+    let (counted, loss_records) = (node.counter("records_dropped_oldest"), node.counter("loss_records"));
     let verdict = pipeline.judge();
     assert_eq!(verdict.sent, 2 * RECORDS);
     println!("drop_oldest: {verdict}\n{counted} counted as dropped");
     assert_eq!([verdict.duplicate, verdict.phantom, verdict.corrupt, verdict.unreachable], [0; 4]);
     assert!(counted > 0 && verdict.rows > 0);
-    assert_eq!(verdict.lost, counted);
+    // The ledger says the same, from the table alone.
+    let found = pipeline.verify(&[]);
+    assert_eq!(found.unexplained, 0, "{}", found.json);
+    assert_eq!(found.explained, BTreeMap::from([("drop_oldest".to_owned(), counted)]));
+    // Of what was dropped some were loss records themselves, which no producer misses.
+    let loss_rows = found.records - verdict.rows;
+    assert_eq!(verdict.lost, counted - (loss_records - loss_rows));
 }
 
 /// Waits until nothing has been acknowledged for two seconds. Returns how much was.

@@ -3,6 +3,7 @@
 mod crash_points;
 mod full_spool;
 mod kill_rounds;
+mod losses;
 mod outage;
 mod spools;
 mod stall;

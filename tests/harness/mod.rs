@@ -4,6 +4,7 @@
 mod pipeline;
 mod process;
 mod producer;
+mod verified;
 
 use std::net::TcpListener;
 use std::path::Path;

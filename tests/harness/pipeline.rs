@@ -11,7 +11,8 @@ use logboom_config::Globs;
 use tempfile::TempDir;
 
 use super::producer::{FileProducer, Pace, SocketProducer, Target};
-use super::{Node, PATIENCE, free_port, quoted, wait_until};
+use super::verified::Verified;
+use super::{Node, PATIENCE, free_port, logboom, quoted, run, wait_until};
 use crate::oracle::{Account, Ledger, Table, Verdict, judge};
 
 /// What a pipeline is to be like.
@@ -202,6 +203,15 @@ impl Pipeline {
     /// The verdict on the table as it is now.
     pub fn judge(&mut self) -> Verdict {
         judge(&self.ledger, &mut self.table, &[])
+    }
+
+    /// What `logboom table verify` says about the table.
+    #[track_caller]
+    pub fn verify(&self, arguments: &[&str]) -> Verified {
+        let store = self.folder.path().join("store");
+        let mut command = logboom();
+        command.args(["table", "verify", "--json", "--store"]).arg(&store).args(arguments);
+        Verified::of(&run(&mut command, b""))
     }
 
     /// Waits until everything that was acknowledged is in the table; what is not there after `limit` is lost.

@@ -21,4 +21,4 @@ mod verdict;
 pub use ledger::{Account, Ledger, Promise};
 pub use record::Record;
 pub use table::Table;
-pub use verdict::{Verdict, judge};
+pub use verdict::{Verdict, judge, segments};

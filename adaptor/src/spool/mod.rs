@@ -8,6 +8,7 @@
 //! - a stream that this process did not open is sealed: it is read, sent and deleted, never written to.
 
 pub mod durable;
+mod losses;
 pub mod positions;
 pub mod quarantine;
 mod reader;
@@ -26,13 +27,14 @@ use std::time::Duration;
 
 use logboom_config::Spool as Settings;
 use logboom_wire::StreamId;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tracing::{error, warn};
 
 use crate::counters::Counters;
 use positions::Positions;
 use segment::Frame;
 
+pub use losses::{Loss, Reason};
 pub use reader::Reader;
 pub use writer::Writer;
 
@@ -138,6 +140,8 @@ struct Index {
     streams: BTreeMap<u64, Stream>,
     bytes: u64,
     folded: Positions,
+    /// `folded` has losses that are not on disk yet.
+    unsaved: bool,
 }
 
 /// A stream as the sender sees it.
@@ -169,6 +173,8 @@ pub struct Spool {
     changed: watch::Sender<u64>,
     /// Moves when bytes were freed.
     freed: Condvar,
+    /// Told when there are losses to be told of.
+    losses: Notify,
     _lock: fs::File,
 }
 
@@ -190,6 +196,7 @@ impl Spool {
             index: Mutex::new(index),
             changed: watch::Sender::new(0),
             freed: Condvar::new(),
+            losses: Notify::new(),
             _lock: lock,
         };
         Ok((Arc::new(spool), recovered))
@@ -240,6 +247,21 @@ impl Spool {
         positions.values()
     }
 
+    /// Losses that no loss record tells of, neither in the spool nor in the table.
+    pub fn owed_losses(&self) -> Vec<Loss> {
+        let index = self.lock();
+        let mut positions = index.folded.clone();
+        for segment in index.streams.values().flat_map(|stream| &stream.segments) {
+            positions.merge(&segment.positions);
+        }
+        losses::owed(&positions)
+    }
+
+    /// Returns when there may be more of them than there were.
+    pub async fn more_losses(&self) {
+        self.losses.notified().await;
+    }
+
     /// Whether everything is committed.
     pub fn is_drained(&self) -> bool {
         self.lock().streams.values().all(|stream| stream.last() <= stream.mark)
@@ -271,7 +293,7 @@ impl Spool {
         while passed < deletable && done(&stream.segments[passed]) {
             passed += 1;
         }
-        self.delete_front(index, generation, passed)?;
+        self.delete_front(index, generation, passed, None)?;
         let stream = index.streams.get(&generation).expect("it is here");
         if stream.sealed && stream.segments.is_empty() {
             let folder = self.path.join(stream.id.to_string());
@@ -284,21 +306,35 @@ impl Spool {
     }
 
     /// Deletes the first `count` segments of a stream. Positions first: a crash in between leaves a segment whose
-    /// positions are known twice, the other order would forget them.
-    fn delete_front(&self, index: &mut Index, generation: u64, count: usize) -> Result<(), SpoolError> {
+    /// positions are known twice, the other order would forget them. The same goes for the loss, if they are dropped: then
+    /// the loss records in them will never be committed, and what they tell of is owed again.
+    fn delete_front(
+        &self,
+        index: &mut Index,
+        generation: u64,
+        count: usize,
+        dropped: Option<Loss>,
+    ) -> Result<(), SpoolError> {
         if count == 0 {
             return Ok(());
         }
         let mut folded = index.folded.clone();
         for segment in index.streams[&generation].segments.iter().take(count) {
-            folded.merge(&segment.positions);
+            match dropped {
+                Some(_) => folded.merge_dropped(&segment.positions),
+                None => folded.merge(&segment.positions),
+            }
+        }
+        if let Some(loss) = dropped {
+            losses::owe(&mut folded, generation, loss);
         }
         // What is about to be deleted counts as held: a crash in between leaves it.
         let held = index.streams.values().flat_map(|stream| &stream.segments);
         folded.forget_ended(|key, place| held.clone().any(|segment| segment.positions.has_older(key, place)));
-        if folded != index.folded {
+        if folded != index.folded || index.unsaved {
             self.store_positions(&folded)?;
             index.folded = folded;
+            index.unsaved = false;
         }
         let stream = index.streams.get_mut(&generation).expect("the caller found it");
         for _ in 0..count {
@@ -334,7 +370,10 @@ impl Spool {
         };
         let segment = &stream.segments[0];
         let (from, end) = (first_record_after(segment, stream.mark), segment.end_record);
-        self.delete_front(&mut index, generation, 1)?;
+        let loss = end.checked_sub(1).filter(|last| from <= *last);
+        let loss = loss.map(|last| Loss { stream: stream.id, first: from, last, reason: Reason::DropOldest });
+        self.delete_front(&mut index, generation, 1, loss)?;
+        self.losses.notify_one();
         let stream = index.streams.get_mut(&generation).expect("found above");
         let dropped = stream.lose(from, end);
         self.counters.records_dropped_oldest.add(dropped);
@@ -360,17 +399,36 @@ impl Spool {
         if let Some(segment) = found.filter(|segment| segment.bytes == limit && segment.last > last) {
             segment.last = last.max(segment.first - 1);
             let end = segment.end_record;
-            let lost = next_record.map_or(0, |from| stream.lose(from, end));
-            self.counters.records_quarantined.add(lost);
+            if let Some(from) = next_record {
+                self.note_damage(&mut index, generation, from, end);
+            }
         }
         self.delete_committed(&mut index, generation)
     }
 
     /// A reader found the records from sequence number `from` up to `to` missing or damaged.
     fn count_lost(&self, generation: u64, from: u64, to: u64) {
-        let mut index = self.lock();
-        let Some(stream) = index.streams.get_mut(&generation) else { return };
-        self.counters.records_quarantined.add(stream.lose(from, to));
+        self.note_damage(&mut self.lock(), generation, from, to);
+    }
+
+    /// Counts the records from sequence number `from` up to `to` as damaged, as far as they were not, and makes the loss
+    /// durable: the damage may be passed by once the blocks after it are committed. Returns the count.
+    fn note_damage(&self, index: &mut Index, generation: u64, from: u64, to: u64) -> u64 {
+        let Some(stream) = index.streams.get_mut(&generation) else { return 0 };
+        let (id, first) = (stream.id, from.max(stream.accounted));
+        let lost = stream.lose(from, to);
+        if lost == 0 {
+            return 0;
+        }
+        self.counters.records_quarantined.add(lost);
+        let loss = Loss { stream: id, first, last: to - 1, reason: Reason::Damaged };
+        losses::owe(&mut index.folded, generation, loss);
+        if let Err(error) = self.store_positions(&index.folded) {
+            warn!(%error, "cannot make a loss durable; trying again with the next segment that is deleted");
+            index.unsaved = true;
+        }
+        self.losses.notify_one();
+        lost
     }
 
     /// A reader found damage up to `end` in the segment at `path`; whether it was not known.
@@ -391,13 +449,16 @@ impl Spool {
         let Some(at) = stream.segments.iter().position(|segment| segment.path == path) else { return Ok(()) };
         stream.writing &= at + 1 < stream.segments.len();
         let segment = stream.segments.remove(at).expect("found above");
-        if segment.last > stream.mark {
-            let lost = stream.lose(next_record.unwrap_or(segment.end_record - segment.records), segment.end_record);
-            error!(path = %path.display(), lost, "a segment is missing from the spool");
-            self.counters.records_quarantined.add(lost);
-        }
+        let is_lost = segment.last > stream.mark;
         index.bytes -= segment.bytes;
-        index.folded.merge(&segment.positions);
+        if is_lost {
+            index.folded.merge_dropped(&segment.positions);
+            let from = next_record.unwrap_or(segment.end_record - segment.records);
+            let lost = self.note_damage(&mut index, generation, from, segment.end_record);
+            error!(path = %path.display(), lost, "a segment is missing from the spool");
+        } else {
+            index.folded.merge(&segment.positions);
+        }
         self.freed.notify_all();
         self.delete_committed(&mut index, generation)
     }

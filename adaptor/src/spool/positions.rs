@@ -11,7 +11,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::durable;
+use super::{durable, losses};
 
 const HEAD: &str = "logboom-positions 1 ";
 
@@ -66,6 +66,18 @@ impl Positions {
         }
     }
 
+    /// Forgets `key`.
+    pub fn remove(&mut self, key: &str) {
+        self.0.remove(key);
+    }
+
+    /// Takes in all of `other` but what it says of losses: the loss records that would settle them are given up too.
+    pub fn merge_dropped(&mut self, other: &Positions) {
+        for (key, (place, value)) in other.0.iter().filter(|(key, _)| !losses::is_loss(key)) {
+            self.set(*place, key, value);
+        }
+    }
+
     /// Takes in all of `other`.
     pub fn merge(&mut self, other: &Positions) {
         for (key, (place, value)) in &other.0 {
@@ -89,10 +101,18 @@ impl Positions {
         self.0.values().map(|((generation, _), _)| *generation).max().unwrap_or(0)
     }
 
-    /// Values by key, without those that are over.
+    /// Keys and values of what is not over.
+    pub fn live(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .filter(|(_, (_, value))| !value.is_empty())
+            .map(|(key, (_, value))| (key.as_str(), value.as_str()))
+    }
+
+    /// Values by key, without those that are over, and without losses: what sources are to know.
     pub fn values(&self) -> BTreeMap<String, String> {
-        let live = self.0.iter().filter(|(_, (_, value))| !value.is_empty());
-        live.map(|(key, (_, value))| (key.clone(), value.clone())).collect()
+        let live = self.live().filter(|(key, _)| !losses::is_loss(key));
+        live.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
     }
 
     /// Whether there is none.

@@ -130,6 +130,9 @@ pub struct Add {
     /// Statistics as JSON text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stats: Option<String>,
+    /// Facts about the file: of ours, its checksum.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<BTreeMap<String, Option<String>>>,
 }
 
 /// A file is no longer part of the table.
@@ -257,6 +260,7 @@ mod tests {
                 modification_time: 6,
                 data_change: true,
                 stats: Some("{\"numRecords\":1}".into()),
+                tags: Some(BTreeMap::from([("a".into(), Some("b".into()))])),
             }),
             Action::Remove(Remove { path: "y".into(), deletion_timestamp: Some(7), data_change: false }),
         ]
@@ -279,7 +283,7 @@ mod tests {
             r#"{"txn":{"appId":"app","version":3,"lastUpdated":4}}"#,
             r#"{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"#,
             r#"{"add":{"path":"date=2026-01-01/x.parquet","partitionValues":{"date":"2026-01-01"},"size":5,"#,
-            r#""modificationTime":6,"dataChange":true,"stats":"{\"numRecords\":1}"}}"#,
+            r#""modificationTime":6,"dataChange":true,"stats":"{\"numRecords\":1}","tags":{"a":"b"}}}"#,
             r#""txnId":"id-1""#,
         ] {
             assert!(text.contains(part), "{part} in {text}");

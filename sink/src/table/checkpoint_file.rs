@@ -64,10 +64,11 @@ async fn read_rows(store: Arc<dyn ObjectStore>, path: Path, size: u64) -> Parque
 }
 
 /// An object of known size as a Parquet file.
-struct Object {
-    store: Arc<dyn ObjectStore>,
-    path: Path,
-    size: u64,
+#[derive(Clone)]
+pub(crate) struct Object {
+    pub store: Arc<dyn ObjectStore>,
+    pub path: Path,
+    pub size: u64,
 }
 
 fn external(error: object_store::Error) -> ParquetError {

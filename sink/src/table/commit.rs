@@ -23,6 +23,7 @@ use super::actions::{self, Action, Add, CommitInfo, Txn};
 use super::stats::FileStats;
 use super::view::{Next, Seen, View};
 use crate::Error;
+use crate::checksum;
 use crate::paths;
 use crate::schema::PARTITION_COLUMN;
 
@@ -40,6 +41,8 @@ pub struct DataFile {
     pub date: Date,
     /// What it says about its rows.
     pub stats: FileStats,
+    /// CRC32C of its bytes, if it was taken while they were written.
+    pub crc32c: Option<u32>,
 }
 
 /// What is committed together: the files hold every block that the marks move past, and nothing else.
@@ -189,6 +192,7 @@ impl Batch<'_> {
                 modification_time: now_ms,
                 data_change: true,
                 stats: Some(file.stats.to_json()),
+                tags: file.crc32c.map(|sum| BTreeMap::from([(checksum::TAG.to_owned(), Some(checksum::to_text(sum)))])),
             })
         }));
         actions

@@ -58,7 +58,7 @@ pub async fn put_file(store: &Store, blocks: &[Block]) -> DataFile {
     let size = text.len() as u64;
     store.objects().put(&name.path(), text.into()).await.unwrap();
     let stats = FileStats { records: blocks.len() as u64, ..FileStats::default() };
-    DataFile { path: name.to_string(), size, date, stats }
+    DataFile { path: name.to_string(), size, date, stats, crc32c: None }
 }
 
 /// The new marks of a batch of these blocks.

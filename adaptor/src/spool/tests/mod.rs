@@ -3,6 +3,7 @@
 mod damage;
 mod full;
 mod golden;
+mod losses;
 mod recovery;
 mod sync_failure;
 

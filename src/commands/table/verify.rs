@@ -1,0 +1,115 @@
+//! `logboom table verify`.
+
+use std::collections::BTreeMap;
+use std::io::{Write, stdout};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use logboom_config::{HumanDuration, Settings};
+use logboom_sink::Store;
+use logboom_sink::verify::{Progress, Scope, verify};
+use logboom_wire::StreamId;
+
+use crate::commands::up::DEFAULT_STORE;
+
+/// How often the progress bar moves.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Options of `logboom table verify`.
+#[derive(Args)]
+#[command(after_help = "Exit code: 0 if the table is complete, 1 if it is not or cannot be read.")]
+pub struct VerifyArgs {
+    /// Where the table is: a folder, file://…, s3://bucket/prefix; once for each table that a collector writes to
+    /// [default: ./logboom-data/store]
+    #[arg(short, long, value_name = "URL")]
+    store: Vec<String>,
+    /// Take `[sink]` with its url and options from this settings file
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Judge only the records of this host
+    #[arg(long)]
+    host: Option<String>,
+    /// Judge only this stream: one run of an adaptor
+    #[arg(long, value_name = "ID")]
+    stream: Option<StreamId>,
+    /// Judge only what was observed from this time on: 2026-01-31T12:00:00Z, or 1h for an hour ago
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    since: Option<Timestamp>,
+    /// Judge only what was observed before this time
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    until: Option<Timestamp>,
+    /// Judge this version of the table instead of the newest
+    #[arg(long = "version", id = "table_version", value_name = "N")]
+    version: Option<u64>,
+    /// Do not read every byte of the files: checksums are left out
+    #[arg(long)]
+    quick: bool,
+    /// Print everything that was found as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Verifies, prints the report, and fails if the table is not complete.
+pub async fn run(args: VerifyArgs) -> Result<()> {
+    let sink = match &args.config {
+        Some(file) => Settings::load(file)?.sink,
+        None => None,
+    };
+    let mut urls = args.store;
+    if urls.is_empty() {
+        urls.push(sink.as_ref().map_or_else(|| DEFAULT_STORE.to_owned(), |sink| sink.url.clone()));
+    }
+    let options = sink.map_or_else(BTreeMap::new, |sink| sink.options);
+    let stores = urls.iter().map(|url| Store::open_to_read(url, &options)).collect::<Result<Vec<_>, _>>()?;
+    let scope = Scope {
+        host: args.host,
+        stream: args.stream,
+        since: args.since.map(Timestamp::as_microsecond),
+        until: args.until.map(Timestamp::as_microsecond),
+        version: args.version,
+        quick: args.quick,
+    };
+    let progress = Arc::new(Progress::default());
+    // It is drawn on a terminal only.
+    let bar = ProgressBar::no_length().with_style(ProgressStyle::with_template(
+        "{bar:40} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left",
+    )?);
+    let report = {
+        let mut verifying = std::pin::pin!(verify(&stores, &scope, &progress));
+        loop {
+            match tokio::time::timeout(TICK, &mut verifying).await {
+                Ok(report) => break report?,
+                Err(_) => {
+                    let (done, total) = progress.bytes();
+                    bar.set_length(total);
+                    bar.set_position(done);
+                }
+            }
+        }
+    };
+    bar.finish_and_clear();
+    let mut out = stdout().lock();
+    match args.json {
+        true => writeln!(out, "{}", serde_json::to_string(&report)?)?,
+        false => write!(out, "{report}")?,
+    }
+    match report.complete {
+        true => Ok(()),
+        false => Err(anyhow!("the table is {}", report.verdict())),
+    }
+}
+
+/// A time, or how long ago it was.
+fn instant(text: &str) -> Result<Timestamp, String> {
+    if let Ok(ago) = text.parse::<HumanDuration>() {
+        let ago = jiff::SignedDuration::try_from(ago.0).map_err(|error| error.to_string())?;
+        return Timestamp::now().checked_sub(ago).map_err(|error| error.to_string());
+    }
+    text.parse()
+        .map_err(|_| "must be a time such as 2026-01-31T12:00:00Z, or how long ago it was such as 1h".to_owned())
+}
