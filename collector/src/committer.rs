@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::tz::TimeZone;
 use logboom_config::crash;
-use logboom_sink::table::{self, DataFile, Outcome, TableOptions, View, checkpoint_due};
+use logboom_sink::table::{self, DataFile, Moment, Outcome, TableOptions, View, checkpoint_due};
 use logboom_sink::{FileSettings, MergeError, Store, merge};
 use logboom_wire::Block;
 use logboom_wire::message::{Refusal, ToAdaptor};
@@ -42,6 +42,8 @@ pub struct Committer {
 struct Written {
     entries: Vec<usize>,
     files: Vec<DataFile>,
+    /// Before the first of them was begun.
+    at: Moment,
 }
 
 impl Committer {
@@ -99,17 +101,25 @@ impl Committer {
         }
         // Another collector may have taken some of the blocks; files that still hold exactly the rest are good.
         if written.as_ref().is_none_or(|written| written.entries != filtered.entries) {
+            let at = self.view.now();
             let Some(files) = self.write(batch, &filtered, rejected).await? else { return Ok(false) };
-            *written = Some(Written { entries: filtered.entries.clone(), files });
+            *written = Some(Written { entries: filtered.entries.clone(), files, at });
         }
-        let files = &written.as_ref().expect("written above").files;
+        let Written { files, at, .. } = written.as_ref().expect("written above");
         let rows: u64 = files.iter().map(|file| file.stats.records).sum();
+        let files_written = files.len();
         crash::point("collector.commit.before");
-        let outcome = table::commit(&mut self.view, table::Batch { files, marks: &filtered.marks }).await?;
+        let change = table::Batch { files, marks: &filtered.marks, written_at: *at };
+        let outcome = table::commit(&mut self.view, change).await;
+        if let Err(logboom_sink::Error::FilesTooOld { .. }) = outcome {
+            // This process slept. Vacuum may have taken the files for garbage: the next try writes them anew.
+            *written = None;
+        }
+        let outcome = outcome?;
         crash::point("collector.commit.after");
         match outcome {
             Outcome::Committed { version } => {
-                info!(version, rows, files = files.len(), streams = filtered.marks.len(), "committed");
+                info!(version, rows, files = files_written, streams = filtered.marks.len(), "committed");
                 self.checkpoint(version);
                 Ok(true)
             }

@@ -1,7 +1,7 @@
-//! The marks in a checkpoint.
+//! The actions in a checkpoint.
 //!
-//! A checkpoint also lists every file of the table, which may be many; only the columns that a view needs are fetched
-//! and decoded. Writing checkpoints is elsewhere.
+//! A checkpoint lists every file of the table, which may be many; only the columns that are asked for are fetched and
+//! decoded. Writing checkpoints is elsewhere.
 
 use std::ops::Range;
 use std::panic::AssertUnwindSafe;
@@ -24,14 +24,11 @@ use super::log::Log;
 use crate::Error;
 use crate::paths::Name;
 
-/// What a view is made of.
-const COLUMNS: [&str; 3] = ["protocol", "metaData", "txn"];
-
-/// Reads protocol, metadata and transactions of one object of a checkpoint.
-pub(super) async fn read(log: &Log, name: Name, size: u64) -> Result<Vec<Action>, Error> {
+/// Reads the actions in these columns of one object of a checkpoint.
+pub(super) async fn read(log: &Log, name: Name, size: u64, columns: &[&str]) -> Result<Vec<Action>, Error> {
     // A checkpoint takes several calls, so it may take as many deadlines.
     let after = log.timing.call_deadline * 5;
-    let rows = read_rows(log.store.objects().clone(), name.path(), size);
+    let rows = read_rows(log.store.objects().clone(), name.path(), size, columns);
     // The decoder panics on some damaged files. It owns all it works on, so there is nothing left half done.
     let rows = AssertUnwindSafe(rows).catch_unwind().map(|caught| {
         caught.unwrap_or_else(|_| Err(ParquetError::General("the decoder cannot make sense of it".into())))
@@ -49,9 +46,14 @@ pub(super) async fn read(log: &Log, name: Name, size: u64) -> Result<Vec<Action>
     actions::parse_lines(&name.to_string(), &json)
 }
 
-async fn read_rows(store: Arc<dyn ObjectStore>, path: Path, size: u64) -> ParquetResult<Vec<u8>> {
+async fn read_rows(
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    size: u64,
+    columns: &[&str],
+) -> ParquetResult<Vec<u8>> {
     let builder = ParquetRecordBatchStreamBuilder::new(Object { store, path, size }).await?;
-    let columns = ProjectionMask::columns(builder.parquet_schema(), COLUMNS);
+    let columns = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
     let mut batches = builder.with_projection(columns).build()?;
     let mut json = LineDelimitedWriter::new(Vec::new());
     while let Some(batch) = batches.try_next().await? {

@@ -5,12 +5,13 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{Array, ArrayRef, RecordBatch, StructArray};
+use arrow_array::{Array, ArrayRef, MapArray, RecordBatch, StructArray};
 use delta_kernel::engine::arrow_data::ArrowEngineData;
 use delta_kernel::scan::StatsOptions;
 use delta_kernel::{KernelError, KernelResult};
 use jiff::civil::Date;
 
+use super::change::COMPACTED_TAG;
 use super::kernel;
 use super::stats::FileStats;
 use crate::paths;
@@ -37,6 +38,8 @@ pub struct SnapshotFile {
     pub date: Date,
     /// What it says about its rows, if it does.
     pub stats: Option<FileStats>,
+    /// It was written by a compaction of its whole day.
+    pub compacted: bool,
 }
 
 impl Snapshot {
@@ -75,6 +78,7 @@ struct Row {
     date: Option<String>,
     has_deletions: bool,
     stats: Option<String>,
+    compacted: bool,
 }
 
 impl Row {
@@ -91,6 +95,7 @@ impl Row {
             size: u64::try_from(self.size).map_err(|_| of("has a negative size"))?,
             date: self.date.as_deref().and_then(paths::parse_date).ok_or_else(|| of("has no partition date"))?,
             stats: self.stats.as_deref().and_then(FileStats::from_json),
+            compacted: self.compacted,
             path,
         })
     }
@@ -105,23 +110,30 @@ fn read_rows(batch: &RecordBatch, rows: &mut Vec<Row>) -> KernelResult<()> {
     let deletions = child(deletions, "storageType")?;
     let constants = column("fileConstantValues")?.as_struct_opt().ok_or_else(|| no_column("fileConstantValues"))?;
     let partitions = child(constants, "partitionValues")?.as_map_opt().ok_or_else(|| no_column("partitionValues"))?;
+    let tags = child(constants, "tags")?.as_map_opt().ok_or_else(|| no_column("tags"))?;
     for row in 0..batch.num_rows() {
-        let date = partitions.is_valid(row).then(|| {
-            let entries = partitions.value(row);
-            let keys = entries.column(0).as_string_opt::<i32>()?;
-            let values = entries.column(1).as_string_opt::<i32>()?;
-            let at = (0..keys.len()).find(|at| keys.value(*at) == PARTITION_COLUMN)?;
-            values.is_valid(at).then(|| values.value(at).to_owned())
-        });
         rows.push(Row {
             path: path.value(row).to_owned(),
             size: size.value(row),
-            date: date.flatten(),
+            date: value(partitions, row, PARTITION_COLUMN),
             has_deletions: deletions.is_valid(row),
             stats: stats.is_valid(row).then(|| stats.value(row).to_owned()),
+            compacted: value(tags, row, COMPACTED_TAG).is_some(),
         });
     }
     Ok(())
+}
+
+/// The text behind `key` in the map of this row.
+fn value(maps: &MapArray, row: usize, key: &str) -> Option<String> {
+    if !maps.is_valid(row) {
+        return None;
+    }
+    let entries = maps.value(row);
+    let keys = entries.column(0).as_string_opt::<i32>()?;
+    let values = entries.column(1).as_string_opt::<i32>()?;
+    let at = (0..keys.len()).find(|at| keys.value(*at) == key)?;
+    values.is_valid(at).then(|| values.value(at).to_owned())
 }
 
 fn child<'a>(of: &'a StructArray, name: &str) -> KernelResult<&'a ArrayRef> {
