@@ -64,11 +64,7 @@ impl Collector {
     /// # Errors
     /// [`StartError`] when either cannot be used; nothing is left running then.
     pub async fn start(settings: Settings, sink: &Sink) -> Result<Self, StartError> {
-        let options = TableOptions {
-            log_retention: sink.log_retention,
-            checkpoint_interval: sink.checkpoint_interval,
-            ..TableOptions::default()
-        };
+        let options = TableOptions::from(sink);
         let store = Store::open(&sink.url, &sink.options)?;
         Self::start_on(store, settings, FileSettings::from(sink), options).await
     }

@@ -1,7 +1,9 @@
 //! The table of Logboom on an object store: merge, sink files, object names, commit and snapshot.
 
 mod error;
+pub mod maintain;
 mod merge;
+mod object;
 mod parquet;
 pub mod paths;
 pub mod schema;

@@ -74,6 +74,17 @@ impl Default for TableOptions {
     }
 }
 
+impl From<&logboom_config::Sink> for TableOptions {
+    fn from(sink: &logboom_config::Sink) -> Self {
+        Self {
+            log_retention: sink.log_retention,
+            checkpoint_interval: sink.checkpoint_interval,
+            vacuum_grace: sink.vacuum_grace,
+            ..Self::default()
+        }
+    }
+}
+
 /// Deadlines and patience. Only tests have a reason to change them.
 #[derive(Clone, Debug)]
 pub struct Timing {

@@ -56,6 +56,8 @@ pub struct Rewrite<'a> {
     pub remove: &'a [SnapshotFile],
     /// These hold the rows of `remove` that stay, each once.
     pub add: &'a [DataFile],
+    /// The files in `add` are sorted over all that their day has.
+    pub compacted: bool,
     /// As in [`Batch::written_at`].
     pub written_at: Moment,
 }
@@ -63,11 +65,8 @@ pub struct Rewrite<'a> {
 /// What a rewrite does to the rows of the table. Its name stands in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// The same rows in other files. With `of_day`, sorted over the whole day.
-    Compact {
-        /// The files hold all that their day had.
-        of_day: bool,
-    },
+    /// The same rows in other files.
+    Compact,
     /// Rows go because they are too old.
     Retain,
     /// Nothing: the next version is taken, so that a writer who slept cannot have it. See [`crate::maintain`].
@@ -108,7 +107,7 @@ pub(super) enum Seen {
 impl Operation {
     fn name(self) -> &'static str {
         match self {
-            Self::Compact { .. } => "OPTIMIZE",
+            Self::Compact => "OPTIMIZE",
             Self::Retain => "DELETE",
             Self::Fence => "VACUUM START",
         }
@@ -196,11 +195,10 @@ impl Change<'_> {
     pub(super) fn actions(&self, txn_id: &str, now_ms: i64) -> Vec<Action> {
         let (operation, removed, data_change, tags) = match self {
             Self::Blocks(_) => ("WRITE", &[][..], true, None),
-            Self::Rewrite(Rewrite { operation, remove, .. }) => {
-                let tag = |key: &str| BTreeMap::from([(key.to_owned(), Some("day".to_owned()))]);
-                let of_day = matches!(operation, Operation::Compact { of_day: true });
+            Self::Rewrite(Rewrite { operation, remove, compacted, .. }) => {
+                let tag = || BTreeMap::from([(COMPACTED_TAG.to_owned(), Some("day".to_owned()))]);
                 let data_change = matches!(operation, Operation::Retain);
-                (operation.name(), *remove, data_change, of_day.then(|| tag(COMPACTED_TAG)))
+                (operation.name(), *remove, data_change, compacted.then(tag))
             }
         };
         let mut actions = vec![Action::CommitInfo(CommitInfo::new(txn_id, operation, now_ms))];
