@@ -33,6 +33,8 @@ const ROWS_PER_WRITE: usize = 16 << 10;
 const FETCHES: usize = 16;
 /// A file may come to so much more than was planned before it is split in spite of the plan.
 const OVERSIZE: f64 = 1.8;
+/// Below that the writer's own estimates are too rough to go by.
+const OVERSIZE_MIN: u64 = 64 << 20;
 
 /// Which rows stay, by category. Absent: all.
 pub(super) type Keep<'a> = Option<&'a (dyn Fn(&str) -> bool + Send + Sync)>;
@@ -242,7 +244,7 @@ impl Output {
         let bytes: u64 = order.inputs.iter().map(|file| file.size).sum();
         let mut files = settings.files.clone();
         // Files are cut here; the writer cuts only if that was far off.
-        files.target_file_size = (settings.compact_file_size as f64 * OVERSIZE) as u64;
+        files.target_file_size = ((settings.compact_file_size as f64 * OVERSIZE) as u64).max(OVERSIZE_MIN);
         Self {
             store: store.clone(),
             date: order.date,

@@ -57,18 +57,17 @@ impl Vacuumed {
 /// # Errors
 /// If the table cannot be read or an object not be deleted. What was deleted before was garbage all the same.
 pub async fn vacuum(store: &Store, settings: &Settings, dry_run: bool, control: &Control) -> Result<Vacuumed, Error> {
-    let grace = settings.table.vacuum_grace;
     // First what there is, then what is referred to: a file that comes in between is in neither.
     let objects = data_objects(store).await?;
     control.check()?;
     let now = settings.table.clock.now().wall;
-    let judged = judge(store, settings, &objects, now, grace).await?;
+    let judged = judge(store, settings, &objects, now, now).await?;
     if dry_run || judged.garbage.is_empty() {
         return Ok(judged);
     }
     let fenced_at = fence(store, settings).await?;
     // The store's own time; this machine's if that is earlier.
-    let judged = judge(store, settings, &objects, now.min(fenced_at), grace).await?;
+    let judged = judge(store, settings, &objects, now, now.min(fenced_at)).await?;
     let total = judged.garbage.len();
     for (round, garbage) in judged.garbage.chunks(DELETES).enumerate() {
         control.check()?;
@@ -109,15 +108,16 @@ async fn fence(store: &Store, settings: &Settings) -> Result<Timestamp, Error> {
     Err(Error::bad_log("_delta_log", "others change what the table is all the time; nothing is deleted"))
 }
 
-/// What of `objects` is garbage at `now`.
+/// What of `objects` is garbage, at `now` by the clocks of those who maintain and `store_now` by that of the store.
 async fn judge(
     store: &Store,
     settings: &Settings,
     objects: &[ObjectMeta],
     now: Timestamp,
-    grace: Duration,
+    store_now: Timestamp,
 ) -> Result<Vacuumed, Error> {
-    let old_at = now.checked_sub(grace).unwrap_or(Timestamp::MIN);
+    let before = |now: Timestamp| now.checked_sub(settings.table.vacuum_grace).unwrap_or(Timestamp::MIN);
+    let (removed_before, put_before) = (before(now), before(store_now));
     // The tombstones first: what is removed after that is still among the files.
     let removed = tombstones(store, &settings.table).await?;
     let snapshot = Snapshot::load(store).await?;
@@ -128,9 +128,9 @@ async fn judge(
         if live.contains(path) {
             continue;
         }
-        let removed_lately = removed.get(path).is_some_and(|ms| *ms > old_at.as_millisecond());
+        let removed_lately = removed.get(path).is_some_and(|ms| *ms > removed_before.as_millisecond());
         let garbage = Garbage { path: path.to_owned(), size: object.size, put_at: time_of(object) };
-        if removed_lately || garbage.put_at > old_at {
+        if removed_lately || garbage.put_at > put_before {
             judged.waiting += 1;
             judged.waiting_bytes += garbage.size;
         } else {
