@@ -6,6 +6,7 @@
 mod batch;
 mod batcher;
 mod committer;
+mod maintenance;
 mod marks;
 mod session;
 
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use logboom_config::{Collector as Settings, Sink};
 use logboom_sink::table::{TableOptions, View};
-use logboom_sink::{FileSettings, Store};
+use logboom_sink::{FileSettings, Store, maintain};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -66,10 +67,17 @@ impl Collector {
     pub async fn start(settings: Settings, sink: &Sink) -> Result<Self, StartError> {
         let options = TableOptions::from(sink);
         let store = Store::open(&sink.url, &sink.options)?;
-        Self::start_on(store, settings, FileSettings::from(sink), options).await
+        let maintains = settings.maintenance;
+        let collector = Self::start_on(store.clone(), settings, FileSettings::from(sink), options).await?;
+        if maintains {
+            let (settings, schedule) = (maintain::Settings::from(sink), maintenance::Schedule::default());
+            let stop = collector.stop_listening.child_token();
+            collector.background.spawn(maintenance::run(store, settings, schedule, stop));
+        }
+        Ok(collector)
     }
 
-    /// The same on a store that is open already.
+    /// The same on a store that is open already, without maintenance.
     ///
     /// # Errors
     /// As [`Collector::start`].
