@@ -30,7 +30,7 @@ use futures::StreamExt;
 use futures::future::join_all;
 use jiff::tz::TimeZone;
 use logboom_config::crash;
-use logboom_sink::table::DataFile;
+use logboom_sink::table::{DataFile, Moment};
 use logboom_sink::{Error, MergeError, merge_categories};
 use logboom_wire::Block;
 use logboom_wire::message::{Refusal, ToAdaptor};
@@ -73,6 +73,8 @@ struct Progress {
 struct Written {
     entries: Vec<usize>,
     files: Vec<DataFile>,
+    /// A moment before they were begun; `None` while there are none.
+    at: Option<Moment>,
 }
 
 /// Why a try came to no end. It is only ever said to the operator.
@@ -106,6 +108,10 @@ impl Committer {
                 Ok(true) => break,
                 Ok(false) => continue,
                 Err(error) => {
+                    if let Unfinished::Sink(Error::FilesTooOld { .. }) = error {
+                        // This process slept. Vacuum may have taken the files for garbage: they are written anew.
+                        progress.written.fill_with(Written::default);
+                    }
                     error!(%error, blocks = batch.entries().len(), "cannot commit; the blocks stay in their spools, trying again");
                     let wait = rand::rng().random_range(BACKOFF_MIN / 2..=backoff);
                     tokio::time::sleep(wait).await;
@@ -155,9 +161,9 @@ impl Committer {
         if !routes.is_empty() && !commit_routes(routes, &parts, &progress.written, &self.background).await? {
             return Ok(false);
         }
-        let files = &progress.written.last().expect("there is a default table").files;
+        let written = progress.written.last().expect("there is a default table");
         crash::point("collector.commit.before");
-        let committed = default.commit(files, &filtered.marks, &self.background).await?;
+        let committed = default.commit(&written.files, written.at, &filtered.marks, &self.background).await?;
         crash::point("collector.commit.after");
         Ok(committed)
     }
@@ -182,14 +188,15 @@ impl Committer {
             let settings = self.tables.each()[index].settings.clone();
             let blocks = parts[index].entries.iter().map(|&entry| batch.entries()[entry].block.clone()).collect();
             let placement = progress.placement.clone();
-            async move { (index, merge_part(settings, blocks, move |of| placement.table_of(of) == index).await) }
+            let at = self.tables.each()[index].view.now();
+            async move { (index, at, merge_part(settings, blocks, move |of| placement.table_of(of) == index).await) }
         });
         let merged: Vec<_> = futures::stream::iter(merges).buffer_unordered(MERGES_AT_ONCE).collect().await;
         let mut good = Ok(true);
-        for (index, files) in merged {
+        for (index, at, files) in merged {
             let entries = &parts[index].entries;
             match files {
-                Ok(files) => progress.written[index] = Written { entries: entries.clone(), files },
+                Ok(files) => progress.written[index] = Written { entries: entries.clone(), files, at: Some(at) },
                 Err(MergeError::Block { index, error }) => {
                     self.put_aside(&batch.entries()[entries[index]].block, &error.to_string()).await?;
                     progress.rejected.insert(entries[index]);
@@ -235,7 +242,7 @@ async fn commit_routes(
     crash::point("collector.route.before");
     let pending = routes.iter_mut().zip(parts).zip(written).filter(|((_, part), _)| !part.marks.is_empty());
     let commits = pending.map(|((table, part), written)| async {
-        let committed = table.commit(&written.files, &part.marks, background).await;
+        let committed = table.commit(&written.files, written.at, &part.marks, background).await;
         crash::point("collector.route.after");
         committed
     });

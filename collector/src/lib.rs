@@ -6,6 +6,7 @@
 mod batch;
 mod batcher;
 mod committer;
+mod maintenance;
 mod marks;
 mod routing;
 mod session;
@@ -20,6 +21,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use logboom_config::{Collector as Settings, Sink};
+use logboom_sink::{Store, maintain};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -97,6 +99,11 @@ impl Collector {
         let tail = http.as_ref().map(|_| Tail::default());
         let routes = sink.routes.iter().map(|route| Ok((route.categories.clone(), TableSettings::open(&route.sink)?)));
         let routes = routes.collect::<Result<Vec<_>, logboom_sink::Error>>()?;
+        let all = sink.routes.iter().map(|route| &route.sink).chain([sink]);
+        let maintained: Vec<_> = match settings.maintenance {
+            true => all.map(|sink| Ok((Store::open(&sink.url, &sink.options)?, maintain::Settings::from(sink)))).collect(),
+            false => Ok(Vec::new()),
+        }?;
         let tables = Tables::open(TableSettings::open(sink)?, routes).await?;
         let default = tables.default_table();
         let marks = Marks::new(default.view.clone());
@@ -118,11 +125,15 @@ impl Collector {
             memory_units,
             sessions: Arc::new(AtomicUsize::new(0)),
         };
+        let stop_listening = CancellationToken::new();
+        for (store, settings) in maintained {
+            let schedule = maintenance::Schedule::default();
+            background.spawn(maintenance::run(store, settings, schedule, stop_listening.child_token()));
+        }
         let (http_address, stop_http) = (http.as_ref().map(|http| http.address), CancellationToken::new());
         let http = http.zip(tail).map(|(http, tail)| http.serve(tail, settings.token, stop_http.clone()));
         info!(%address, store = %default_url, routes = sink.routes.len(), "collector started");
         let (sessions, drain_sessions) = (TaskTracker::new(), CancellationToken::new());
-        let stop_listening = CancellationToken::new();
         let listen = listen(
             listener,
             settings.max_connections,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use logboom_config::{Globs, Sink};
-use logboom_sink::table::{self, DataFile, Outcome, TableOptions, View, checkpoint_due};
+use logboom_sink::table::{self, DataFile, Moment, Outcome, TableOptions, View, checkpoint_due};
 use logboom_sink::{Error, FileSettings, Store};
 use logboom_wire::StreamId;
 use tokio::sync::Semaphore;
@@ -138,7 +138,7 @@ impl Table {
         Ok(Self { settings, view, checkpointing: Arc::new(Semaphore::new(1)) })
     }
 
-    /// Commits `files` with these marks, for which the batch was filtered by this very view. Whether it did; if not,
+    /// Commits `files`, which were begun after `written_at`, with these marks, for which the batch was filtered by this very view. Whether it did; if not,
     /// another collector was faster, and it has to be filtered again.
     ///
     /// # Errors
@@ -146,12 +146,14 @@ impl Table {
     pub async fn commit(
         &mut self,
         files: &[DataFile],
+        written_at: Option<Moment>,
         marks: &[(StreamId, u64)],
         background: &TaskTracker,
     ) -> Result<bool, Error> {
+        let written_at = written_at.unwrap_or_else(|| self.view.now());
         let rows: u64 = files.iter().map(|file| file.stats.records).sum();
         let table = self.settings.store.url().clone();
-        match table::commit(&mut self.view, table::Batch { files, marks }).await? {
+        match table::commit(&mut self.view, table::Batch { files, marks, written_at }).await? {
             Outcome::Committed { version } => {
                 info!(version, rows, files = files.len(), streams = marks.len(), %table, "committed");
                 self.checkpoint(version, background);

@@ -27,6 +27,8 @@ pub struct Collector {
     pub max_connections: usize,
     /// How long a stop waits for the last commit; 0 to 1 day.
     pub drain_timeout: Duration,
+    /// It keeps the table in order, when no other collector does.
+    pub maintenance: bool,
 }
 
 impl Default for Collector {
@@ -47,6 +49,7 @@ impl Collector {
             memory: section.get("memory").size(16 << 20..=1 << 50)?,
             max_connections: section.get("max_connections").count(1..=1_000_000)? as usize,
             drain_timeout: section.get("drain_timeout").duration(Duration::ZERO..=24 * hour)?,
+            maintenance: section.get("maintenance").flag()?,
         };
         for (key, address, what) in [("listen", Some(collector.listen), "send"), ("http", collector.http, "listen in")]
         {

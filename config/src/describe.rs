@@ -135,6 +135,9 @@ fn describe_collector(text: &mut String, collector: &Collector) {
     let _ = writeln!(text, "collector");
     let _ = writeln!(text, "  listens on tcp {listen}, {}", token(secret));
     let _ = writeln!(text, "  commits every {flush}, holding at most {memory} of blocks");
+    if !collector.maintenance {
+        let _ = writeln!(text, "  leaves the table's maintenance to others");
+    }
 }
 
 fn describe_sink(text: &mut String, sink: &Sink) {
@@ -152,6 +155,15 @@ fn describe_sink(text: &mut String, sink: &Sink) {
 fn describe_table(text: &mut String, what: &str, sink: &Sink) {
     let (size, level) = (ByteSize(sink.target_file_size), sink.compression_level);
     let _ = writeln!(text, "  writes {what}to {} in files of about {size}, zstd level {level}", sink.url);
+    let _ = writeln!(text, "  writes to {} in files of about {size}, zstd level {level}", sink.url);
+    for rule in &sink.retention_rules {
+        let _ = writeln!(text, "  keeps {} for {}", rule.categories, HumanDuration(rule.max_age));
+    }
+    match (sink.retention, sink.retention_rules.is_empty()) {
+        (Some(age), true) => _ = writeln!(text, "  keeps records for {}", HumanDuration(age)),
+        (Some(age), false) => _ = writeln!(text, "  keeps other records for {}", HumanDuration(age)),
+        (None, _) => {}
+    }
     if !sink.options.is_empty() {
         let names: Vec<&str> = sink.options.keys().map(String::as_str).collect();
         let _ = writeln!(text, "  with the options {}", names.join(", "));

@@ -8,6 +8,9 @@ use crate::error::{Error, quoted};
 use crate::keys::SINK_ROUTE;
 use crate::pattern::Globs;
 use crate::section::{Section, Value};
+use crate::HumanDuration;
+
+const DAY: Duration = Duration::from_hours(24);
 
 /// The most bytes of a file that an option is read from.
 const OPTION_BYTES_MAX: u64 = 64 << 10;
@@ -25,6 +28,14 @@ pub struct Sink {
     pub compression_level: i32,
     /// The most rows of a row group; 1,024 to 16,777,216.
     pub row_group_rows: usize,
+    /// About the bytes of a file that holds a part of a day that is over; 64 MiB to 4 GiB.
+    pub compact_file_size: u64,
+    /// How long records are kept from the end of their day on; 1 day to 10 years; for ever if not set.
+    pub retention: Option<Duration>,
+    /// The same for some categories: the first that matches goes before `retention`.
+    pub retention_rules: Vec<RetentionRule>,
+    /// How long files stay that no version needs; 1 hour to 10 years, at most `log_retention`.
+    pub vacuum_grace: Duration,
     /// How long old versions of the table can be read; 1 day to 10 years.
     pub log_retention: Duration,
     /// Commits between checkpoints of the table's log; 1 to 10,000.
@@ -40,6 +51,29 @@ pub struct SinkRoute {
     pub categories: Globs,
     /// Their table: what the route does not say is as in `[sink]`. It has no routes.
     pub sink: Sink,
+}
+
+/// How long records of some categories are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetentionRule {
+    /// Globs of categories.
+    pub categories: Globs,
+    /// From the end of their day on; 1 day to 10 years.
+    pub max_age: Duration,
+}
+
+impl RetentionRule {
+    fn read(value: &Value<'_>) -> Result<RetentionRule, Error> {
+        let fields = value.fields(&["categories", "max_age"])?;
+        let field = |name: &str, example: &str| {
+            let missing = || value.wrong(format!("has no `{name}`; add for example `{name} = {example}`"));
+            fields.get(name).ok_or_else(missing)
+        };
+        Ok(RetentionRule {
+            categories: field("categories", "[\"debug.*\"]")?.globs()?,
+            max_age: field("max_age", "\"7d\"")?.duration(DAY..=3650 * DAY)?,
+        })
+    }
 }
 
 impl Sink {
@@ -87,14 +121,31 @@ impl Sink {
     }
 
     fn with_url(url: String, section: &Section<'_>) -> Result<Sink, Error> {
-        let day = Duration::from_hours(24);
+        let (log_retention, vacuum_grace) = (section.get("log_retention"), section.get("vacuum_grace"));
+        let log_retention = log_retention.duration(DAY..=3650 * DAY)?;
+        let given_grace = section.given("vacuum_grace").is_some();
+        let grace = vacuum_grace.duration(Duration::from_hours(1)..=3650 * DAY)?;
+        if given_grace && grace > log_retention {
+            let (grace, log) = (HumanDuration(grace), HumanDuration(log_retention));
+            return Err(vacuum_grace.wrong(format!("is {grace}, longer than log_retention with {log}; make it shorter")));
+        }
         Ok(Sink {
             url,
             options: options(&section.get("options"))?,
             target_file_size: section.get("target_file_size").size(1 << 20..=8 << 30)?,
             compression_level: section.get("compression_level").count(1..=19)? as i32,
             row_group_rows: section.get("row_group_rows").count(1024..=16 << 20)? as usize,
-            log_retention: section.get("log_retention").duration(day..=3650 * day)?,
+            compact_file_size: section.get("compact_file_size").size(64 << 20..=4 << 30)?,
+            retention: section.given("retention").map(|value| value.duration(DAY..=3650 * DAY)).transpose()?,
+            retention_rules: section
+                .get("retention_rules")
+                .list()?
+                .iter()
+                .map(RetentionRule::read)
+                .collect::<Result<_, _>>()?,
+            // The default gives way to a shorter memory of the log.
+            vacuum_grace: grace.min(log_retention),
+            log_retention,
             checkpoint_interval: section.get("checkpoint_interval").count(1..=10_000)?,
             routes: Vec::new(),
         })
@@ -152,6 +203,10 @@ impl fmt::Debug for Sink {
             .field("target_file_size", &self.target_file_size)
             .field("compression_level", &self.compression_level)
             .field("row_group_rows", &self.row_group_rows)
+            .field("compact_file_size", &self.compact_file_size)
+            .field("retention", &self.retention)
+            .field("retention_rules", &self.retention_rules)
+            .field("vacuum_grace", &self.vacuum_grace)
             .field("log_retention", &self.log_retention)
             .field("checkpoint_interval", &self.checkpoint_interval)
             .field("routes", &self.routes)

@@ -88,7 +88,7 @@ mod tests {
 
     fn file(size: u64, stats: Option<FileStats>) -> PartitionedFile {
         let path = "date=2026-01-02/a.parquet".to_owned();
-        partitioned(&SnapshotFile { path, size, date: date(2026, 1, 2), stats, crc32c: None })
+        partitioned(&SnapshotFile { path, size, date: date(2026, 1, 2), stats, crc32c: None, compacted: false })
     }
 
     #[test]

@@ -95,6 +95,30 @@ pub enum Error {
         source: Box<Error>,
     },
 
+    /// Sink files waited for so long to be committed that vacuum may have taken them for garbage.
+    #[error(
+        "sink files were written {age:?} ago and are no longer committed, the most is {max:?}; they have to be written again"
+    )]
+    FilesTooOld {
+        /// How long ago, at least.
+        age: Duration,
+        /// The most: half of the grace of vacuum.
+        max: Duration,
+    },
+
+    /// A sink file could not be read, or does not hold what it should.
+    #[error("the sink file `{path}` cannot be rewritten: {reason}")]
+    BadFile {
+        /// Relative to the table's root.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// Maintenance stopped because it was told to.
+    #[error("stopped before it was done; what was committed stays")]
+    Cancelled,
+
     /// A sink file could not be written.
     #[error("writing a sink file failed: {reason}")]
     Encoding {

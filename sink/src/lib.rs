@@ -2,7 +2,9 @@
 
 pub mod checksum;
 mod error;
+pub mod maintain;
 mod merge;
+mod object;
 mod parquet;
 pub mod paths;
 pub mod schema;

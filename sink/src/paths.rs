@@ -13,6 +13,8 @@ use uuid::Uuid;
 pub const LOG_FOLDER: &str = "_delta_log";
 /// The folder of blocks that could not be merged.
 pub const REJECTED_FOLDER: &str = "_rejected";
+/// The folder of what maintainers tell one another.
+pub const MAINTENANCE_FOLDER: &str = "_maintenance";
 const DATE_KEY: &str = "date=";
 
 /// The name of one object of the table.
@@ -25,9 +27,10 @@ const DATE_KEY: &str = "date=";
 /// | checksum (only other writers make them) | `_delta_log/<version>.crc` |
 /// | hint at the newest checkpoint | `_delta_log/_last_checkpoint` |
 /// | sink file | `date=YYYY-MM-DD/<uuid>.parquet` |
+/// | lease of a maintainer | `_maintenance/lease-<number>.json` |
 /// | block that could not be merged | `_rejected/<stream>-<block number>.block` |
 ///
-/// Versions have 20 digits, parts 10, so that names sort as numbers do.
+/// Versions and leases have 20 digits, parts 10, so that names sort as numbers do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Name {
     /// A commit, by its version.
@@ -54,6 +57,8 @@ pub enum Name {
         /// Its random identity.
         id: Uuid,
     },
+    /// The lease of who maintains the table, numbered from 1.
+    Lease(u64),
     /// A block that could not be merged, kept as it came.
     Rejected {
         /// Its stream.
@@ -82,6 +87,9 @@ impl Name {
         }
         match folder {
             LOG_FOLDER => Self::parse_log(file),
+            MAINTENANCE_FOLDER => {
+                Some(Self::Lease(digits(file.strip_prefix("lease-")?.strip_suffix(".json")?, 20)?))
+            }
             REJECTED_FOLDER => {
                 let (stream, block) = file.strip_suffix(".block")?.split_once('-')?;
                 Some(Self::Rejected { stream: stream.parse().ok()?, block: number(block)? })
@@ -128,6 +136,7 @@ impl fmt::Display for Name {
             Self::Checksum(version) => write!(f, "{LOG_FOLDER}/{version:020}.crc"),
             Self::LastCheckpoint => write!(f, "{LOG_FOLDER}/_last_checkpoint"),
             Self::Data { date, id } => write!(f, "{DATE_KEY}{date}/{id}.parquet"),
+            Self::Lease(number) => write!(f, "{MAINTENANCE_FOLDER}/lease-{number:020}.json"),
             Self::Rejected { stream, block } => write!(f, "{REJECTED_FOLDER}/{stream}-{block}.block"),
         }
     }
@@ -203,6 +212,7 @@ mod tests {
             (Name::Checksum(7), "_delta_log/00000000000000000007.crc"),
             (Name::LastCheckpoint, "_delta_log/_last_checkpoint"),
             (Name::Data { date: date(2026, 2, 3), id }, "date=2026-02-03/01234567-89ab-cdef-0123-456789abcdef.parquet"),
+            (Name::Lease(7), "_maintenance/lease-00000000000000000007.json"),
             (Name::Rejected { stream, block: 12 }, "_rejected/abababababababababababababababab-12.block"),
         ] {
             assert_eq!(name.to_string(), text);
@@ -225,6 +235,7 @@ mod tests {
             "_delta_log/00000000000000000007.checkpoint.0000000004.0000000003.parquet",
             "_delta_log/00000000000000000007.checkpoint.80a083e8-7026-4e79-81be-64bd76c43a11.json",
             "_delta_log/_staged_commits/00000000000000000007.json",
+            "_maintenance/lease-7.json",
             "date=2026-02-30/01234567-89ab-cdef-0123-456789abcdef.parquet",
             "date=2026-02-03/0123456789abcdef0123456789abcdef.parquet",
             "date=2026-02-03/x.parquet",

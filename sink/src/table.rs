@@ -8,27 +8,33 @@
 //! | `log` | the objects of the log, read and put with deadlines |
 //! | `checkpoint_file` | the marks in a checkpoint |
 //! | `view` | the table at one version, with its marks |
+//! | `change` | what a commit changes, and what contradicts it |
 //! | `commit` | the step that makes sink files visible and moves the marks |
 //! | `alter` | changes of what the table is: its columns and properties |
 //! | `checkpoint` | checkpoints and the clean-up of the log |
 //! | `origin` | which commit brought a file |
 //! | `snapshot` | the files of the table at one version |
+//! | `tombstones` | the files that were taken out of the table not long ago |
+//! | `history` | the commits that the log still has |
 //!
 //! Committing is our own; snapshots and checkpoints are the Delta library's (`kernel`).
 //! Sink files are written elsewhere, and deleted by nothing in here.
 
 pub mod actions;
 mod alter;
+mod change;
 mod checkpoint;
 mod checkpoint_file;
 mod clock;
 mod commit;
 mod contract;
+mod history;
 mod kernel;
 mod log;
 mod origin;
 mod snapshot;
 mod stats;
+mod tombstones;
 mod view;
 
 use std::sync::Arc;
@@ -38,15 +44,17 @@ use arrow_schema::FieldRef;
 
 pub use alter::set_property;
 pub use checkpoint::{CleanUp, checkpoint_due, clean_up, write_checkpoint};
-pub(crate) use checkpoint_file::Object;
 pub use clock::{Clock, Moment, SystemClock};
-pub use commit::{Batch, DataFile, Outcome, commit};
+pub use change::{Batch, Change, DataFile, Operation, Rewrite};
+pub use commit::{Outcome, commit};
 pub(crate) use origin::streams_of;
+pub use history::{Entry, history};
 pub use snapshot::{Snapshot, SnapshotFile};
 pub use stats::FileStats;
+pub use tombstones::tombstones;
 pub use view::View;
 
-/// How this process treats the table. The first two are written into a table when it is created.
+/// How this process treats the table. The first three are written into a table when it is created.
 #[derive(Clone, Debug)]
 pub struct TableOptions {
     /// How long commits stay readable one by one. Days: it also has to outlast a collector that sleeps.
@@ -56,6 +64,9 @@ pub struct TableOptions {
     /// Columns besides those of every table, which may be null. A table that lacks them gets them when it is opened to
     /// write to it.
     pub columns: Vec<FieldRef>,
+    /// How long files stay on the store that no version needs any more, or none yet. Also how long a new table remembers
+    /// what was removed from it. Files older than half of it are not committed.
+    pub vacuum_grace: Duration,
     /// Deadlines and patience.
     pub timing: Timing,
     /// What time it is.
@@ -68,6 +79,7 @@ impl Default for TableOptions {
             log_retention: Duration::from_secs(7 * 24 * 60 * 60),
             checkpoint_interval: 100,
             columns: Vec::new(),
+            vacuum_grace: Duration::from_secs(7 * 24 * 60 * 60),
             timing: Timing::default(),
             clock: Arc::new(SystemClock),
         }
@@ -75,10 +87,11 @@ impl Default for TableOptions {
 }
 
 impl From<&logboom_config::Sink> for TableOptions {
-    fn from(settings: &logboom_config::Sink) -> Self {
+    fn from(sink: &logboom_config::Sink) -> Self {
         Self {
-            log_retention: settings.log_retention,
-            checkpoint_interval: settings.checkpoint_interval,
+            log_retention: sink.log_retention,
+            checkpoint_interval: sink.checkpoint_interval,
+            vacuum_grace: sink.vacuum_grace,
             ..Self::default()
         }
     }

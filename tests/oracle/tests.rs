@@ -44,8 +44,9 @@ impl Fabricated {
         let block = Encoder::default().encode(place, [(Arc::new(key), rows)], vec![]).unwrap();
         let settings = FileSettings { target_file_size: 1 << 20, compression_level: 1, row_group_rows: 1024 };
         self.runtime.block_on(async {
+            let written_at = self.view.now();
             let files = merge(&self.store, &[block], date(2026, 2, 3), &settings).await.unwrap();
-            let batch = Batch { files: &files, marks: &[(stream, self.number)] };
+            let batch = Batch { files: &files, marks: &[(stream, self.number)], written_at };
             assert!(matches!(commit(&mut self.view, batch).await.unwrap(), Outcome::Committed { .. }));
         });
     }

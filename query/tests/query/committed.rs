@@ -15,10 +15,11 @@ async fn view(table: &Table) -> View {
 }
 
 async fn commit(view: &mut View, file: &SnapshotFile, mark: u64) {
-    let SnapshotFile { path, size, date, stats, crc32c } = file.clone();
+    let SnapshotFile { path, size, date, stats, crc32c, .. } = file.clone();
     let files = [DataFile { path, size, date, stats: stats.unwrap(), crc32c }];
     let marks = [(StreamId::from_bytes([7; 16]), mark)];
-    let outcome = table::commit(view, Batch { files: &files, marks: &marks }).await.unwrap();
+    let written_at = view.now();
+    let outcome = table::commit(view, Batch { files: &files, marks: &marks, written_at }).await.unwrap();
     assert!(matches!(outcome, Outcome::Committed { .. }), "{outcome:?}");
 }
 

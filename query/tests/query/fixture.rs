@@ -113,7 +113,7 @@ impl Table {
             host: bounds(records, |record| record.host.clone()),
             nulls: BTreeMap::from([("trace_id".to_owned(), records.len() as u64)]),
         };
-        self.files.push(SnapshotFile { path, size, date, stats: Some(stats), crc32c: None });
+        self.files.push(SnapshotFile { path, size, date, stats: Some(stats), crc32c: None, compacted: false });
         self.files.last().unwrap()
     }
 

@@ -48,6 +48,16 @@ impl CommitInfo {
         }
     }
 
+    /// What its writer says that it did, such as `WRITE`.
+    pub fn operation(&self) -> Option<&str> {
+        self.0.get("operation")?.as_str()
+    }
+
+    /// When, in milliseconds, by its writer's clock.
+    pub fn timestamp_ms(&self) -> Option<i64> {
+        self.0.get("timestamp")?.as_i64()
+    }
+
     /// The random identity that the writer gave to the commit.
     pub fn txn_id(&self) -> Option<&str> {
         self.0.get("txnId")?.as_str()
@@ -146,6 +156,15 @@ pub struct Remove {
     pub deletion_timestamp: Option<i64>,
     /// Whether rows of the table change, or only their files.
     pub data_change: bool,
+    /// Whether the fields below are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extended_file_metadata: Option<bool>,
+    /// Partition column to value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition_values: Option<BTreeMap<String, Option<String>>>,
+    /// In bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<i64>,
 }
 
 /// A line as it is written: an object with the one key that says what it is.
@@ -260,9 +279,16 @@ mod tests {
                 modification_time: 6,
                 data_change: true,
                 stats: Some("{\"numRecords\":1}".into()),
-                tags: Some(BTreeMap::from([("a".into(), Some("b".into()))])),
+                tags: Some(BTreeMap::from([("t".into(), Some("u".into()))])),
             }),
-            Action::Remove(Remove { path: "y".into(), deletion_timestamp: Some(7), data_change: false }),
+            Action::Remove(Remove {
+                path: "y".into(),
+                deletion_timestamp: Some(7),
+                data_change: false,
+                extended_file_metadata: Some(true),
+                partition_values: Some(BTreeMap::from([("date".into(), None)])),
+                size: Some(8),
+            }),
         ]
     }
 
@@ -283,7 +309,9 @@ mod tests {
             r#"{"txn":{"appId":"app","version":3,"lastUpdated":4}}"#,
             r#"{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"#,
             r#"{"add":{"path":"date=2026-01-01/x.parquet","partitionValues":{"date":"2026-01-01"},"size":5,"#,
-            r#""modificationTime":6,"dataChange":true,"stats":"{\"numRecords\":1}","tags":{"a":"b"}}}"#,
+            r#""modificationTime":6,"dataChange":true,"stats":"{\"numRecords\":1}","tags":{"t":"u"}}}"#,
+            r#"{"remove":{"path":"y","deletionTimestamp":7,"dataChange":false,"extendedFileMetadata":true,"#,
+            r#""partitionValues":{"date":null},"size":8}}"#,
             r#""txnId":"id-1""#,
         ] {
             assert!(text.contains(part), "{part} in {text}");

@@ -1,4 +1,4 @@
-//! The commit: the one step that makes sink files visible and moves the marks.
+//! The commit: the one step that makes sink files visible, moves the marks, and puts files in the place of others.
 //!
 //! The ordering rules, and what breaks otherwise:
 //! 1. Sink files are put, durably, before the commit that names them, or a reader finds nothing behind a name.
@@ -9,92 +9,86 @@
 //! 4. A view that is too old is opened anew before a commit, and an answer that came too late is believed only if a
 //!    view opened anew reads that very commit: the log may have been cleaned up past our version, and what is put
 //!    there is seen by nobody.
-//! 5. Only then is anything acknowledged. And whatever happens here, no data file is deleted: the outcome that looks
+//! 5. Files that were written too long ago are not committed: vacuum may have taken them for garbage. They are judged
+//!    right before each put. Who sleeps between the two loses the version, because vacuum takes one itself before it
+//!    deletes anything.
+//! 6. What a rewrite removes is known to be part of the table at the very version of the view, and a winner that
+//!    touches any of it is a conflict; or two who rewrite the same files both land, and every row is there twice.
+//! 7. Only then is anything acknowledged. And whatever happens here, no data file is deleted: the outcome that looks
 //!    like a failure may not be one.
 
-use std::collections::{BTreeMap, HashSet};
-
 use bytes::Bytes;
-use jiff::civil::Date;
-use logboom_wire::StreamId;
 use uuid::Uuid;
 
-use super::actions::{self, Action, Add, CommitInfo, Txn};
-use super::stats::FileStats;
-use super::view::{Next, Seen, View};
+use super::actions::{self, Action};
+use super::change::{Change, Seen};
+use super::view::{Next, View};
 use crate::Error;
-use crate::checksum;
-use crate::paths;
-use crate::schema::PARTITION_COLUMN;
 
 /// Whoever loses races again and again waits no longer than after this many.
 const LOST_PAUSES_MAX: u32 = 5;
-
-/// A sink file that is on the store and not yet part of the table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DataFile {
-    /// Relative to the table's root, not encoded.
-    pub path: String,
-    /// In bytes.
-    pub size: u64,
-    /// Its partition.
-    pub date: Date,
-    /// What it says about its rows.
-    pub stats: FileStats,
-    /// CRC32C of its bytes, if it was taken while they were written.
-    pub crc32c: Option<u32>,
-}
-
-/// What is committed together: the files hold every block that the marks move past, and nothing else.
-#[derive(Clone, Copy, Debug)]
-pub struct Batch<'a> {
-    /// The sink files.
-    pub files: &'a [DataFile],
-    /// The new mark of each stream in the batch: higher than the view's.
-    pub marks: &'a [(StreamId, u64)],
-}
+/// A rewrite whose view gets too old again while it is checked gives way after this many times.
+const REWRITE_RELOADS_MAX: u32 = 3;
 
 /// What came of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "blocks may be acknowledged only if they are committed"]
 pub enum Outcome {
-    /// The batch is part of the table.
+    /// The change is part of the table.
     Committed {
         /// With this version.
         version: u64,
     },
-    /// The batch is not, or only some of it by another's hand. The view has moved on: filter the blocks by it again.
-    /// Those it covers are committed; write the rest into new files and commit them. Leave the old files alone.
+    /// The change is not, or only some of it by another's hand. The view has moved on.
+    ///
+    /// Of a batch: filter the blocks by the view again. Those it covers are committed; write the rest into new files
+    /// and commit them. Of a rewrite: begin again with a new snapshot. Leave the old files alone.
     Conflict,
 }
 
-/// Commits a batch that was filtered by this view, and takes the view along.
+/// Commits a batch that was filtered by this view, or a rewrite, and takes the view along.
 ///
 /// After an error the outcome is unknown or nothing was tried; the view is still good for [`View::refresh`], after
-/// which filter and commit again.
+/// which filter and commit again. After [`Error::FilesTooOld`] the files have to be written anew.
 ///
 /// # Panics
-/// If the batch moves no mark, moves one twice, or moves one that is not higher than the view's: then it was not
-/// filtered by this view, and committing it could lose or double records.
-pub async fn commit(view: &mut View, batch: Batch<'_>) -> Result<Outcome, Error> {
-    batch.check(view);
+/// If a batch moves no mark, moves one twice, or moves one that is not higher than the view's: then it was not
+/// filtered by this view, and committing it could lose or double records. If a file is in the change twice.
+pub async fn commit<'a>(view: &mut View, change: impl Into<Change<'a>>) -> Result<Outcome, Error> {
+    let change: Change<'a> = change.into();
+    change.check(view);
     let txn_id = Uuid::new_v4().to_string();
-    let actions = batch.actions(&txn_id, view.clock().now().wall.as_millisecond());
+    let actions = change.actions(&txn_id, view.clock().now().wall.as_millisecond());
     let body = Bytes::from(actions::write(&actions));
     let timing = view.log().timing.clone();
-    let filtered_by: Vec<u64> = batch.marks.iter().map(|(stream, _)| view.mark(*stream)).collect();
-    let has_moved = |view: &View| batch.marks.iter().zip(&filtered_by).any(|((s, _), mark)| view.mark(*s) != *mark);
-    // Unknown answers in a row, and lost races in a row.
-    let (mut unknown, mut lost) = (0, 0);
+    let filtered_by: Vec<u64> = match &change {
+        Change::Blocks(batch) => batch.marks.iter().map(|(stream, _)| view.mark(*stream)).collect(),
+        Change::Rewrite(_) => Vec::new(),
+    };
+    if let Change::Rewrite(rewrite) = &change {
+        if view.version() < rewrite.snapshot {
+            view.refresh().await?;
+        }
+        if view.version() != rewrite.snapshot && !change.still_fits(view, &[]).await? {
+            return Ok(Outcome::Conflict);
+        }
+    }
+    // Unknown answers in a row, lost races in a row, and views that were too old.
+    let (mut unknown, mut lost, mut reloads) = (0, 0, 0);
     'put: loop {
         while view.is_stale() {
+            reloads += 1;
+            if reloads > REWRITE_RELOADS_MAX && matches!(change, Change::Rewrite(_)) {
+                return Ok(Outcome::Conflict);
+            }
             view.reload().await?;
-            if has_moved(view) {
+            if !change.still_fits(view, &filtered_by).await? {
                 return Ok(Outcome::Conflict);
             }
         }
         let version = view.version() + 1;
         let tried_at = view.clock().now();
+        check_age(view, &change, tried_at)?;
         let mut last_error = match view.log().put(version, body.clone()).await {
             Ok(()) => return landed(view, version, &actions, tried_at).await,
             Err(error) => error,
@@ -103,7 +97,7 @@ pub async fn commit(view: &mut View, batch: Batch<'_>) -> Result<Outcome, Error>
         // Look: what is at our version, and at those after it?
         loop {
             match view.next().await {
-                Ok(Next::Commit(found)) => match view.compare(&found, &txn_id, batch.marks) {
+                Ok(Next::Commit(found)) => match change.compare(&found, &txn_id) {
                     Seen::Ours => return landed(view, view.version() + 1, &actions, tried_at).await,
                     Seen::Conflict => {
                         view.apply(&found)?;
@@ -160,41 +154,11 @@ fn give_up_after(attempts_max: u32, attempts: u32, version: u64, source: Error) 
     Err(Error::OutcomeUnknown { version, attempts, source: Box::new(source) })
 }
 
-impl Batch<'_> {
-    fn check(self, view: &View) {
-        assert!(!self.marks.is_empty(), "a batch moves at least one mark");
-        let mut streams = HashSet::new();
-        for (stream, mark) in self.marks {
-            assert!(streams.insert(stream), "stream {stream} is in the batch twice");
-            let before = view.mark(*stream);
-            assert!(*mark > before, "stream {stream} is at {before} already, the batch ends at {mark}");
-        }
-        let mut paths = HashSet::new();
-        for file in self.files {
-            assert!(paths.insert(&file.path), "file {} is in the batch twice", file.path);
-        }
+/// Files that are too old are no longer committed; see rule 5.
+fn check_age(view: &View, change: &Change<'_>, now: super::Moment) -> Result<(), Error> {
+    let (age, max) = (now.since(change.written_at()), view.file_age_max());
+    if age > max && !change.files().is_empty() {
+        return Err(Error::FilesTooOld { age, max });
     }
-
-    fn actions(self, txn_id: &str, now_ms: i64) -> Vec<Action> {
-        let mut actions = vec![Action::CommitInfo(CommitInfo::new(txn_id, "WRITE", now_ms))];
-        actions.extend(self.marks.iter().map(|(stream, mark)| {
-            Action::Txn(Txn {
-                app_id: stream.to_string(),
-                version: i64::try_from(*mark).expect("no stream has so many blocks"),
-                last_updated: Some(now_ms),
-            })
-        }));
-        actions.extend(self.files.iter().map(|file| {
-            Action::Add(Add {
-                path: paths::to_uri(&file.path),
-                partition_values: BTreeMap::from([(PARTITION_COLUMN.to_owned(), Some(file.date.to_string()))]),
-                size: i64::try_from(file.size).expect("no object is so large"),
-                modification_time: now_ms,
-                data_change: true,
-                stats: Some(file.stats.to_json()),
-                tags: file.crc32c.map(|sum| BTreeMap::from([(checksum::TAG.to_owned(), Some(checksum::to_text(sum)))])),
-            })
-        }));
-        actions
-    }
+    Ok(())
 }

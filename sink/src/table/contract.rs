@@ -30,6 +30,8 @@ pub(super) fn first_commit(options: &TableOptions) -> Vec<Action> {
     let configuration = [
         ("delta.setTransactionRetentionDuration", interval(MARK_RETENTION)),
         ("delta.logRetentionDuration", interval(options.log_retention)),
+        // What vacuum goes by: removals are remembered in checkpoints for so long.
+        ("delta.deletedFileRetentionDuration", interval(options.vacuum_grace)),
         ("delta.checkpointInterval", options.checkpoint_interval.to_string()),
     ];
     vec![
@@ -191,6 +193,7 @@ mod tests {
         let property = |key: &str| metadata.configuration[key].clone().unwrap();
         assert_eq!(property("delta.setTransactionRetentionDuration"), "interval 30 days");
         assert_eq!(property("delta.logRetentionDuration"), "interval 7 days");
+        assert_eq!(property("delta.deletedFileRetentionDuration"), "interval 7 days");
         assert_eq!(property("delta.checkpointInterval"), "100");
     }
 

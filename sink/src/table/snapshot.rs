@@ -11,6 +11,7 @@ use delta_kernel::scan::StatsOptions;
 use delta_kernel::{KernelError, KernelResult};
 use jiff::civil::Date;
 
+use super::change::COMPACTED_TAG;
 use super::kernel;
 use super::stats::FileStats;
 use crate::checksum;
@@ -40,6 +41,8 @@ pub struct SnapshotFile {
     pub stats: Option<FileStats>,
     /// CRC32C of its bytes, if its writer took it.
     pub crc32c: Option<u32>,
+    /// It was written by a compaction of its whole day.
+    pub compacted: bool,
 }
 
 impl Snapshot {
@@ -79,6 +82,7 @@ struct Row {
     has_deletions: bool,
     stats: Option<String>,
     crc32c: Option<String>,
+    compacted: bool,
 }
 
 impl Row {
@@ -96,6 +100,7 @@ impl Row {
             date: self.date.as_deref().and_then(paths::parse_date).ok_or_else(|| of("has no partition date"))?,
             stats: self.stats.as_deref().and_then(FileStats::from_json),
             crc32c: self.crc32c.as_deref().and_then(checksum::from_text),
+            compacted: self.compacted,
             path,
         })
     }
@@ -119,17 +124,18 @@ fn read_rows(batch: &RecordBatch, rows: &mut Vec<Row>) -> KernelResult<()> {
             has_deletions: deletions.is_valid(row),
             stats: stats.is_valid(row).then(|| stats.value(row).to_owned()),
             crc32c: value(tags, row, checksum::TAG),
+            compacted: value(tags, row, COMPACTED_TAG).is_some(),
         });
     }
     Ok(())
 }
 
-/// The value of `key` in the map of this row, if it has one.
-fn value(map: &MapArray, row: usize, key: &str) -> Option<String> {
-    if !map.is_valid(row) {
+/// The text behind `key` in the map of this row.
+fn value(maps: &MapArray, row: usize, key: &str) -> Option<String> {
+    if !maps.is_valid(row) {
         return None;
     }
-    let entries = map.value(row);
+    let entries = maps.value(row);
     let keys = entries.column(0).as_string_opt::<i32>()?;
     let values = entries.column(1).as_string_opt::<i32>()?;
     let at = (0..keys.len()).find(|at| keys.value(*at) == key)?;

@@ -22,6 +22,8 @@ use crate::paths::Name;
 use crate::schema::table_schema;
 use crate::{Error, Store};
 
+/// What a view takes from a checkpoint.
+const COLUMNS: [&str; 3] = ["protocol", "metaData", "txn"];
 /// So many commits are fetched at a time when a view is opened.
 const FETCHES: usize = 16;
 /// So often a view is opened anew when clean-up took away what was just listed.
@@ -32,6 +34,8 @@ const OPEN_ATTEMPTS: u32 = 5;
 pub struct View {
     log: Log,
     clock: Arc<dyn Clock>,
+    /// Files older than this are not committed.
+    file_age_max: Duration,
     /// The version that this is a view of.
     version: u64,
     /// The checkpoint it was opened from; what came later, it read commit by commit.
@@ -50,16 +54,6 @@ pub(super) enum Next {
     None,
     /// The view is too old to tell. It has to be opened anew.
     Unsure,
-}
-
-/// What a commit is to a batch that wanted its version.
-pub(super) enum Seen {
-    /// It has this identity.
-    Ours,
-    /// It moves one of these streams, or changes what the table is.
-    Conflict,
-    /// It has nothing to do with the batch.
-    Other,
 }
 
 impl View {
@@ -97,7 +91,7 @@ impl View {
     /// Opens the table. An error if there is none.
     pub async fn open(store: &Store, options: &TableOptions) -> Result<Self, Error> {
         let log = Log { store: store.clone(), timing: options.timing.clone() };
-        Self::load(log, options.clock.clone()).await
+        Self::load(log, options.clock.clone(), options.vacuum_grace / 2).await
     }
 
     /// The version that this is a view of.
@@ -123,6 +117,11 @@ impl View {
     /// A property of the table.
     pub fn property(&self, key: &str) -> Option<&str> {
         self.metadata.configuration.get(key)?.as_deref()
+    }
+
+    /// The time now, by the clock that the view goes by.
+    pub fn now(&self) -> Moment {
+        self.clock.now()
     }
 
     /// How long ago it was last certain that nothing beyond this view had been cleaned up.
@@ -177,6 +176,11 @@ impl View {
         &self.clock
     }
 
+    /// Files that were written longer ago than this are not committed any more.
+    pub(super) fn file_age_max(&self) -> Duration {
+        self.file_age_max
+    }
+
     /// The checkpoint that it was opened from.
     pub(super) fn checkpoint(&self) -> Option<u64> {
         self.checkpoint
@@ -184,7 +188,7 @@ impl View {
 
     /// Opens the table anew and takes over what it says.
     pub(super) async fn reload(&mut self) -> Result<(), Error> {
-        let mut fresh = Self::load(self.log.clone(), self.clock.clone()).await?;
+        let mut fresh = Self::load(self.log.clone(), self.clock.clone(), self.file_age_max).await?;
         if fresh.metadata.id != self.metadata.id {
             return Err(self.foreign("another table has taken its place"));
         }
@@ -233,19 +237,6 @@ impl View {
         Ok(())
     }
 
-    /// What the commit after this view is to a batch with this identity that moves these streams.
-    pub(super) fn compare(&self, actions: &[Action], txn_id: &str, streams: &[(StreamId, u64)]) -> Seen {
-        if actions::txn_id(actions) == Some(txn_id) {
-            return Seen::Ours;
-        }
-        let conflicts = actions.iter().any(|action| match action {
-            Action::Protocol(_) | Action::Metadata(_) => true,
-            Action::Txn(txn) => streams.iter().any(|(stream, _)| stream_of(txn) == Some(*stream)),
-            _ => false,
-        });
-        if conflicts { Seen::Conflict } else { Seen::Other }
-    }
-
     /// It is certain that at this moment the log went no further than this view.
     pub(super) fn certain_at(&mut self, moment: Moment) {
         self.loaded_at = moment;
@@ -273,10 +264,10 @@ impl View {
         Ok(moved)
     }
 
-    async fn load(log: Log, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+    async fn load(log: Log, clock: Arc<dyn Clock>, file_age_max: Duration) -> Result<Self, Error> {
         let mut tries = 0;
         loop {
-            let missing = match Self::try_load(&log, &clock).await? {
+            let missing = match Self::try_load(&log, &clock, file_age_max).await? {
                 Loaded::View(mut view) => loop {
                     // Commits that came while the listed ones were read.
                     match view.next().await? {
@@ -296,7 +287,7 @@ impl View {
         }
     }
 
-    async fn try_load(log: &Log, clock: &Arc<dyn Clock>) -> Result<Loaded, Error> {
+    async fn try_load(log: &Log, clock: &Arc<dyn Clock>, file_age_max: Duration) -> Result<Loaded, Error> {
         let loaded_at = clock.now();
         let hint = log.hint().await?;
         let mut listed = Listed::new(log.list(hint).await?);
@@ -306,7 +297,7 @@ impl View {
         let mut actions = Vec::new();
         let checkpoint = listed.checkpoint.as_ref().map(|(version, _)| *version);
         for (name, meta) in listed.checkpoint.iter().flat_map(|(_, parts)| parts) {
-            match checkpoint_file::read(log, *name, meta.size).await {
+            match checkpoint_file::read(log, *name, meta.size, &COLUMNS).await {
                 Err(Error::Store { source: object_store::Error::NotFound { .. }, .. }) => {
                     return Ok(Loaded::Missing(*name));
                 }
@@ -342,6 +333,7 @@ impl View {
         let mut view = Self {
             log: log.clone(),
             clock: clock.clone(),
+            file_age_max,
             version: base,
             checkpoint,
             metadata: check_origin(log, origin, &actions)?,
@@ -366,15 +358,15 @@ enum Loaded {
 }
 
 /// What a listing of the log is good for.
-struct Listed {
+pub(super) struct Listed {
     /// Versions, ascending.
-    commits: Vec<u64>,
+    pub commits: Vec<u64>,
     /// The newest checkpoint that is complete, with its objects.
-    checkpoint: Option<(u64, Vec<(Name, ObjectMeta)>)>,
+    pub checkpoint: Option<(u64, Vec<(Name, ObjectMeta)>)>,
 }
 
 impl Listed {
-    fn new(objects: Vec<(Name, ObjectMeta)>) -> Self {
+    pub fn new(objects: Vec<(Name, ObjectMeta)>) -> Self {
         let mut commits = Vec::new();
         let mut checkpoints: HashMap<(u64, u32), Vec<(Name, ObjectMeta)>> = HashMap::new();
         for (name, meta) in objects {
@@ -421,6 +413,7 @@ fn foreign(log: &Log, reason: impl Into<String>) -> Error {
     Error::ForeignTable { url: log.store.url().to_string(), reason: reason.into() }
 }
 
-fn stream_of(txn: &Txn) -> Option<StreamId> {
+/// The stream whose mark this is; none if the transaction is somebody else's.
+pub(super) fn stream_of(txn: &Txn) -> Option<StreamId> {
     txn.app_id.parse().ok()
 }

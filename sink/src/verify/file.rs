@@ -11,7 +11,8 @@ use parquet::errors::ParquetError;
 
 use super::Progress;
 use super::rows::{self, FileRows, Wanted};
-use crate::table::{Object, SnapshotFile};
+use crate::object::Object;
+use crate::table::SnapshotFile;
 use crate::{Error, Store};
 
 /// What is wrong with a sink file.
@@ -81,7 +82,7 @@ pub(super) async fn check(
     if matches!(fault, Some(Fault::Missing | Fault::Length { .. })) {
         return Ok(Checked { rows: None, fault });
     }
-    let object = Object { store: objects, path, size: file.size };
+    let object = Object::new(objects, path, file.size);
     let reading = async {
         if whole && file.crc32c.is_none() {
             rows::decode_all(object.clone()).await?;

@@ -29,7 +29,8 @@ pub use file::Fault;
 pub use report::{Doubled, End, FileReport, Held, HostReport, Missing, Report, StreamReport, TableReport};
 
 use crate::paths::{Name, REJECTED_FOLDER};
-use crate::table::{Object, Snapshot, SnapshotFile, streams_of};
+use crate::object::Object;
+use crate::table::{Snapshot, SnapshotFile, streams_of};
 use crate::{Error, Store};
 use file::{Checked, check};
 use ledger::Ledger;
@@ -267,7 +268,7 @@ async fn locate(sources: &[Source], report: &mut Report) -> Result<(), Error> {
         let sought = sought.clone();
         let searching = tokio::spawn(async move {
             let path = Path::from(file.path.as_str());
-            let object = Object { store: store.objects().clone(), path, size: file.size };
+            let object = Object::new(store.objects().clone(), path, file.size);
             (rows::locate(object, &sought).await, file.path)
         });
         async { searching.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) }

@@ -19,7 +19,8 @@ use parquet::file::statistics::Statistics;
 
 use super::ledger::{Loss, Numbered};
 use super::seqs::Seqs;
-use crate::table::{FileStats, Object};
+use crate::object::Object;
+use crate::table::FileStats;
 
 /// Rows that are decoded at a time.
 const BATCH_ROWS: usize = 16 << 10;

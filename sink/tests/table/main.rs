@@ -7,13 +7,21 @@
 //! | `races` | several collectors on one table |
 //! | `sleeper` | a collector that stalls for longer than the log is kept |
 //! | `damage` | logs that are damaged or someone else's |
+//! | `maintain` | compaction, retention, vacuum and the lease |
+//! | `crashes` | a death at every call of those |
+//! | `rewrite` | files in the place of others, and their rivals |
 //!
-//! `collector` is the least that a correct caller does, with the oracle that counts copies; `faulty` is the store.
+//! `collector` is the least that a correct caller does, with the oracle that counts copies; `bed` is a table of real sink
+//! files; `faulty` is the store.
 
+mod bed;
 mod collector;
+mod crashes;
 mod damage;
 mod faults;
 mod faulty;
 mod life;
+mod maintain;
 mod races;
+mod rewrite;
 mod sleeper;

@@ -1,0 +1,167 @@
+//! Compaction: a day's files become few large ones, sorted over the whole day, so that a category is one range.
+//!
+//! Steps, and what a crash leaves: snapshot, read and write (files that nothing refers to), read back, commit (all or
+//! nothing). Another pass begins anew from what the table says. Two who compact the same files: one of them is told that
+//! it lost, by [`crate::table::commit()`].
+
+use std::sync::Arc;
+
+use jiff::civil::Date;
+use tokio::runtime::Handle;
+
+use super::plan::{Job, plan};
+use super::rewrite::{Order, rewrite};
+use super::{Control, Settings};
+use crate::table::{
+    DataFile, Operation, Outcome, Rewrite, Snapshot, View, checkpoint_due, commit, write_checkpoint,
+};
+use crate::{Error, Store};
+
+/// A pass gives up on what is left after so many lost races: somebody else is at it.
+const CONFLICTS_MAX: u32 = 3;
+
+/// Which days are to be compacted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Days {
+    /// Those that need it.
+    #[default]
+    Due,
+    /// This one, whether it is over or not.
+    One(Date),
+}
+
+/// What a compaction has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compacted {
+    /// Commits.
+    pub commits: u64,
+    /// Files that it took the place of.
+    pub files_before: u64,
+    /// Files that took their place.
+    pub files_after: u64,
+    /// Bytes before.
+    pub bytes_before: u64,
+    /// Bytes after.
+    pub bytes_after: u64,
+    /// Rows, the same before and after.
+    pub rows: u64,
+    /// Races that others won; their files are left to vacuum.
+    pub conflicts: u32,
+}
+
+/// What would be compacted now.
+///
+/// # Errors
+/// If the table cannot be read.
+pub async fn compaction_due(store: &Store, settings: &Settings, days: Days) -> Result<Vec<Job>, Error> {
+    let snapshot = Snapshot::load(store).await?;
+    Ok(jobs(&snapshot, settings, days))
+}
+
+fn jobs(snapshot: &Snapshot, settings: &Settings, days: Days) -> Vec<Job> {
+    let only = match days {
+        Days::Due => None,
+        Days::One(date) => Some(date),
+    };
+    plan(&snapshot.files, settings.table.clock.now().wall, settings.compact_file_size, only)
+}
+
+/// Compacts until nothing is due.
+///
+/// A day with a damaged file is left as it is, and does not hold up the others.
+///
+/// # Errors
+/// If the table cannot be read or written; at the end, if a file was damaged. What was committed before stays.
+pub async fn compact(
+    store: &Store,
+    settings: &Settings,
+    days: Days,
+    control: &Control,
+) -> Result<Compacted, Error> {
+    let mut done = Compacted::default();
+    let mut damaged: Vec<(Date, Error)> = Vec::new();
+    loop {
+        let view = View::open(store, &settings.table).await?;
+        let snapshot = Snapshot::load_at(store, view.version()).await?;
+        let mut jobs = jobs(&snapshot, settings, days);
+        jobs.retain(|job| damaged.iter().all(|(date, _)| *date != job.date));
+        let is_last = jobs.iter().all(|job| job.of_day);
+        if jobs.is_empty() {
+            break;
+        }
+        for job in jobs {
+            control.check()?;
+            // From the very version that the inputs were live at: the commit looks at each that came since.
+            match run(store, settings, view.clone(), &job, control).await {
+                Ok((Outcome::Committed { .. }, files)) => {
+                    done.commits += 1;
+                    done.files_before += job.inputs.len() as u64;
+                    done.files_after += files.len() as u64;
+                    done.bytes_before += job.inputs.iter().map(|file| file.size).sum::<u64>();
+                    done.bytes_after += files.iter().map(|file| file.size).sum::<u64>();
+                    done.rows += files.iter().map(|file| file.stats.records).sum::<u64>();
+                }
+                Ok((Outcome::Conflict, _)) => {
+                    done.conflicts += 1;
+                    if done.conflicts >= CONFLICTS_MAX {
+                        return Ok(done);
+                    }
+                }
+                Err(error @ Error::BadFile { .. }) => {
+                    tracing::error!(date = %job.date, %error, "a day cannot be compacted");
+                    damaged.push((job.date, error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if is_last && days != Days::Due {
+            break;
+        }
+    }
+    damaged.into_iter().next().map_or(Ok(done), |(_, error)| Err(error))
+}
+
+async fn run(
+    store: &Store,
+    settings: &Settings,
+    mut view: View,
+    job: &Job,
+    control: &Control,
+) -> Result<(Outcome, Arc<[DataFile]>), Error> {
+    let (snapshot, written_at) = (view.version(), view.now());
+    let (inputs, date, pieces) = (job.inputs.clone(), job.date, job.pieces);
+    let (on, with, by) = (store.clone(), settings.clone(), control.clone());
+    let files = on_own_thread(async move {
+        let order = Order { inputs: &inputs, date, keep: None, pieces };
+        rewrite(&on, &with, &order, &by).await
+    });
+    let files: Arc<[DataFile]> = files.await?.into();
+    let change = Rewrite {
+        operation: Operation::Compact,
+        snapshot,
+        remove: &job.inputs,
+        add: &files,
+        compacted: job.of_day,
+        written_at,
+    };
+    let outcome = commit(&mut view, change).await?;
+    committed(store, settings, outcome).await;
+    Ok((outcome, files))
+}
+
+/// Rewriting keeps a thread busy for long.
+pub(super) async fn on_own_thread<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    let runtime = Handle::current();
+    let done = tokio::task::spawn_blocking(move || runtime.block_on(work)).await;
+    done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+/// A checkpoint where one is due: whoever commits that version writes it.
+pub(super) async fn committed(store: &Store, settings: &Settings, outcome: Outcome) {
+    let Outcome::Committed { version } = outcome else { return };
+    if checkpoint_due(version, settings.table.checkpoint_interval)
+        && let Err(error) = write_checkpoint(store).await
+    {
+        tracing::warn!(%error, "cannot write a checkpoint; the next one will cover it");
+    }
+}

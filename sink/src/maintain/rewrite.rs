@@ -1,0 +1,373 @@
+//! Many sink files in, few sorted ones out, with the very same rows.
+//!
+//! A merge of up to [`FAN_IN`] inputs, each read in windows, so that memory is bounded whatever there is in the files. Rows
+//! whose place no window still to come can change are written; then the windows that are used up are read on. Days of
+//! more files than that are brought down to it first, by merging the smallest (`plan`).
+//!
+//! What was written is read back before it may be committed: as many rows, and the same sum over (stream, seq), or the
+//! rewrite fails. Files of a rewrite that is not committed are garbage for vacuum.
+
+use std::hash::{DefaultHasher, Hasher};
+use std::time::Instant;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{RecordBatch, StringArray};
+use arrow_select::concat::concat_batches;
+use arrow_select::interleave::interleave_record_batch;
+use futures::{StreamExt, TryStreamExt};
+use jiff::civil::Date;
+
+use super::input::{Input, read_columns};
+use super::{Control, Settings};
+use crate::parquet::{FileSettings, FileWriter};
+use crate::schema::file_schema;
+use crate::table::{DataFile, SnapshotFile};
+use crate::{Error, Store};
+
+/// The most files that are merged at once.
+pub(super) const FAN_IN: usize = 256;
+/// Rows that are handed to the writer at once.
+const ROWS_PER_WRITE: usize = 16 << 10;
+/// Inputs that are read at once.
+const FETCHES: usize = 16;
+/// A file may come to so much more than was planned before it is split in spite of the plan.
+const OVERSIZE: f64 = 1.8;
+/// Below that the writer's own estimates are too rough to go by.
+const OVERSIZE_MIN: u64 = 64 << 20;
+
+/// Which rows stay, by category. Absent: all.
+pub(super) type Keep<'a> = Option<&'a (dyn Fn(&str) -> bool + Send + Sync)>;
+
+/// What is to be rewritten.
+pub(super) struct Order<'a> {
+    /// All of one partition, at most [`FAN_IN`].
+    pub inputs: &'a [SnapshotFile],
+    pub date: Date,
+    pub keep: Keep<'a>,
+    /// So many files of about the same size.
+    pub pieces: u64,
+}
+
+/// How many files of the wished size this many bytes make.
+pub(super) fn pieces(bytes: u64, file_size: u64) -> u64 {
+    ((bytes + file_size / 2) / file_size.max(1)).max(1)
+}
+
+/// Number and identity of rows, whatever their order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sum {
+    rows: u64,
+    identities: u64,
+}
+
+/// Adds up the identities of rows. Neighbours are mostly of the same stream, so its text is rarely hashed.
+#[derive(Default)]
+struct Adder {
+    sum: Sum,
+    stream: String,
+    hash: u64,
+}
+
+impl Adder {
+    fn add(&mut self, stream: &str, seq: i64) {
+        if self.stream != stream {
+            stream.clone_into(&mut self.stream);
+            let mut hasher = DefaultHasher::new();
+            hasher.write(stream.as_bytes());
+            self.hash = hasher.finish() | 1;
+        }
+        // The finalizer of SplitMix64: every bit of the input reaches every bit of the output.
+        let mut x = self.hash.wrapping_add((seq as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        self.sum.rows += 1;
+        self.sum.identities = self.sum.identities.wrapping_add(x ^ (x >> 31));
+    }
+}
+
+/// A row of one of the inputs.
+struct RowRef {
+    category: u32,
+    timestamp: i64,
+    input: u32,
+    row: u32,
+}
+
+/// Writes the rows of `order.inputs` that stay into new files. CPU-bound between calls on the store.
+///
+/// # Errors
+/// If a file cannot be read, is none of ours, or what was written is not what was read. Then nothing refers to what was
+/// written.
+pub(super) async fn rewrite(
+    store: &Store,
+    settings: &Settings,
+    order: &Order<'_>,
+    control: &Control,
+) -> Result<Vec<DataFile>, Error> {
+    assert!(order.inputs.len() <= FAN_IN, "{} inputs are more than are merged at once", order.inputs.len());
+    let memory = settings.memory / order.inputs.len().max(1) as u64;
+    let opened: Vec<_> = order.inputs.iter().map(|file| Input::open(store.clone(), file.clone(), memory)).collect();
+    let mut inputs: Vec<Input> = futures::stream::iter(opened).buffered(FETCHES).try_collect().await?;
+    let total: u64 = inputs.iter().map(Input::rows_total).sum();
+    let mut output = Output::new(store, settings, order);
+    let (mut expected, mut done) = (Adder::default(), 0);
+    loop {
+        let began = Instant::now();
+        control.check()?;
+        inputs.retain(|input| !input.is_done());
+        futures::stream::iter(inputs.iter_mut().map(Ok)).try_for_each_concurrent(FETCHES, Input::fill).await?;
+        if inputs.is_empty() {
+            break;
+        }
+        let (rows, categories) = take(&mut inputs, order.keep, &mut done);
+        for run in rows.chunk_by(|a, b| a.category == b.category) {
+            for rows in run.chunks(ROWS_PER_WRITE) {
+                for row in rows {
+                    let input = &inputs[row.input as usize];
+                    expected.add(input.stream(row.row as usize), input.seq(row.row as usize));
+                }
+                let weight: f64 = rows.iter().map(|row| inputs[row.input as usize].bytes_per_row()).sum();
+                output.push(&categories[run[0].category as usize], gather(&inputs, rows)?, weight).await?;
+            }
+        }
+        control.tell(done, total);
+        if settings.rest > 0.0 {
+            tokio::time::sleep(began.elapsed().mul_f64(settings.rest)).await;
+        }
+    }
+    let files = output.finish().await?;
+    let found = sum_of(store, &files).await?;
+    if done != total || found != expected.sum {
+        let reason = format!(
+            "of {total} rows {done} were read, {} were to stay and {} were written; nothing is committed",
+            expected.sum.rows, found.rows
+        );
+        let path = order.inputs.first().map_or_else(String::new, |file| file.path.clone());
+        return Err(Error::BadFile { path, reason });
+    }
+    Ok(files)
+}
+
+/// Takes all rows whose place is certain, in order, but those that do not stay; with the categories they have.
+fn take(inputs: &mut [Input], keep: Keep<'_>, done: &mut u64) -> (Vec<RowRef>, Vec<String>) {
+    let bound = inputs.iter().filter(|input| !input.is_read()).map(Input::last_key).min();
+    let bound = bound.map(|(category, timestamp)| (category.to_owned(), timestamp));
+    let ends = |or_at: bool| -> Vec<usize> {
+        let end = |input: &Input| match &bound {
+            Some((category, timestamp)) => input.end_before((category, *timestamp), or_at),
+            None => input.rows().end,
+        };
+        inputs.iter().map(end).collect()
+    };
+    let mut until = ends(false);
+    if until.iter().zip(inputs.iter()).all(|(end, input)| *end == input.rows().start) {
+        // So many rows of one time that a window is full of them: these are in no order among one another.
+        until = ends(true);
+    }
+    let mut runs: Vec<(usize, std::ops::Range<usize>)> = Vec::new();
+    for (index, (input, end)) in inputs.iter().zip(&until).enumerate() {
+        let mut start = input.rows().start;
+        for row in start..*end {
+            if row + 1 == *end || input.category(row) != input.category(row + 1) {
+                runs.push((index, start..row + 1));
+                start = row + 1;
+            }
+        }
+    }
+    *done += runs.iter().map(|(_, rows)| rows.len() as u64).sum::<u64>();
+    if let Some(keep) = keep {
+        runs.retain(|(index, rows)| keep(inputs[*index].category(rows.start)));
+    }
+    let mut categories: Vec<&str> = runs.iter().map(|(index, rows)| inputs[*index].category(rows.start)).collect();
+    categories.sort_unstable();
+    categories.dedup();
+    let mut refs = Vec::with_capacity(runs.iter().map(|(_, rows)| rows.len()).sum());
+    for (index, rows) in &runs {
+        let input = &inputs[*index];
+        let category = categories.binary_search(&input.category(rows.start)).expect("it is one of them") as u32;
+        refs.extend(rows.clone().map(|row| RowRef {
+            category,
+            timestamp: input.timestamp(row),
+            input: *index as u32,
+            row: row as u32,
+        }));
+    }
+    // What is sorted already, as the runs are, a stable sort merges in linear time.
+    refs.sort_by(|a, b| {
+        let place = |row: &RowRef| (&inputs[row.input as usize], row.row as usize);
+        (a.category, a.timestamp).cmp(&(b.category, b.timestamp)).then_with(|| {
+            let ((one, at), (other, there)) = (place(a), place(b));
+            (one.stream(at), one.seq(at)).cmp(&(other.stream(there), other.seq(there)))
+        })
+    });
+    let categories = categories.into_iter().map(str::to_owned).collect();
+    for (input, end) in inputs.iter_mut().zip(until) {
+        input.take_until(end);
+    }
+    (refs, categories)
+}
+
+fn gather(inputs: &[Input], rows: &[RowRef]) -> Result<RecordBatch, Error> {
+    // Only those that take part: mostly few.
+    let mut place = vec![usize::MAX; inputs.len()];
+    let mut batches = Vec::new();
+    let mut indices = Vec::with_capacity(rows.len());
+    for row in rows {
+        let place = &mut place[row.input as usize];
+        if *place == usize::MAX {
+            *place = batches.len();
+            batches.push(inputs[row.input as usize].batch());
+        }
+        indices.push((*place, row.row as usize));
+    }
+    interleave_record_batch(&batches, &indices).map_err(Error::encoding)
+}
+
+/// Cuts sorted rows into files of about the same size, at the end of a category where one is near.
+struct Output {
+    store: Store,
+    date: Date,
+    files: FileSettings,
+    pieces: u64,
+    bytes_total: f64,
+    bytes_written: f64,
+    writer: Option<FileWriter>,
+    done: Vec<DataFile>,
+    category: String,
+    pending: Vec<RecordBatch>,
+    pending_weight: f64,
+}
+
+impl Output {
+    fn new(store: &Store, settings: &Settings, order: &Order<'_>) -> Self {
+        let bytes: u64 = order.inputs.iter().map(|file| file.size).sum();
+        let mut files = settings.files.clone();
+        // Files are cut here; the writer cuts only if that was far off.
+        files.target_file_size = ((settings.compact_file_size as f64 * OVERSIZE) as u64).max(OVERSIZE_MIN);
+        Self {
+            store: store.clone(),
+            date: order.date,
+            files,
+            pieces: order.pieces,
+            bytes_total: bytes as f64,
+            bytes_written: 0.0,
+            writer: None,
+            done: Vec::new(),
+            category: String::new(),
+            pending: Vec::new(),
+            pending_weight: 0.0,
+        }
+    }
+
+    /// `weight`: what the rows came to in the files that they are from.
+    async fn push(&mut self, category: &str, rows: RecordBatch, weight: f64) -> Result<(), Error> {
+        if self.category != category {
+            self.flush().await?;
+            if let Some(writer) = &mut self.writer {
+                writer.category_ended().await?;
+            }
+            self.cut(0.9).await?;
+            category.clone_into(&mut self.category);
+        }
+        self.pending.push(rows);
+        self.pending_weight += weight;
+        if self.pending.iter().map(RecordBatch::num_rows).sum::<usize>() >= ROWS_PER_WRITE / 2 {
+            self.flush().await?;
+            self.cut(1.0).await?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), Error> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let rows = match self.pending.len() {
+            1 => self.pending.remove(0),
+            _ => concat_batches(&file_schema(), &self.pending).map_err(Error::encoding)?,
+        };
+        self.pending.clear();
+        self.bytes_written += std::mem::take(&mut self.pending_weight);
+        let new = || FileWriter::new(self.store.clone(), self.date, self.files.clone());
+        self.writer.get_or_insert_with(new).write(&rows).await
+    }
+
+    /// Ends the file if its share is written, or this much of it.
+    async fn cut(&mut self, enough: f64) -> Result<(), Error> {
+        let share = self.bytes_total / self.pieces as f64;
+        let begun = self.done.len() as f64;
+        let is_last = self.done.len() as u64 + 1 >= self.pieces;
+        if !is_last && self.bytes_written >= share * (begun + enough) {
+            self.end_file().await?;
+        }
+        Ok(())
+    }
+
+    async fn end_file(&mut self) -> Result<(), Error> {
+        if let Some(writer) = self.writer.take() {
+            self.done.extend(writer.finish().await?);
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<Vec<DataFile>, Error> {
+        self.flush().await?;
+        self.end_file().await?;
+        Ok(self.done)
+    }
+}
+
+/// What is in these files, as the store gives it back.
+async fn sum_of(store: &Store, files: &[DataFile]) -> Result<Sum, Error> {
+    let mut adder = Adder::default();
+    for file in files {
+        let before = adder.sum.rows;
+        let add = |rows: &RecordBatch| {
+            let streams: &StringArray = rows["stream"].as_string();
+            let seqs = rows["seq"].as_primitive::<Int64Type>();
+            (0..rows.num_rows()).for_each(|row| adder.add(streams.value(row), seqs.value(row)));
+            Ok(())
+        };
+        read_columns(store, &file.path, file.size, &["stream", "seq"], add).await?;
+        if adder.sum.rows - before != file.stats.records {
+            let reason = format!("it has {} rows, not {}", adder.sum.rows - before, file.stats.records);
+            return Err(Error::BadFile { path: file.path.clone(), reason });
+        }
+    }
+    Ok(adder.sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sum(rows: &[(&str, i64)]) -> Sum {
+        let mut adder = Adder::default();
+        rows.iter().for_each(|(stream, seq)| adder.add(stream, *seq));
+        adder.sum
+    }
+
+    #[test]
+    fn the_sum_knows_rows_whatever_their_order_and_sees_each_that_differs() {
+        let rows = [("a", 1), ("a", 2), ("b", 1), ("b", 7)];
+        let mut shuffled = rows;
+        shuffled.reverse();
+        assert_eq!(sum(&rows), sum(&shuffled));
+        for other in [
+            [("a", 1), ("a", 2), ("b", 1), ("b", 8)],
+            [("a", 1), ("a", 1), ("b", 1), ("b", 7)],
+            [("a", 2), ("a", 2), ("b", 0), ("b", 7)],
+            [("b", 1), ("b", 2), ("a", 1), ("a", 7)],
+        ] {
+            assert_ne!(sum(&rows), sum(&other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_make_files_of_between_two_thirds_and_one_and_a_half_of_the_size() {
+        for (bytes, expected) in [(0, 1), (10, 1), (149, 1), (150, 2), (249, 2), (250, 3), (1000, 10)] {
+            assert_eq!(pieces(bytes, 100), expected, "{bytes}");
+        }
+    }
+}
