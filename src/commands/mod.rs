@@ -1,7 +1,11 @@
 //! One file per subcommand.
 
+mod answer;
 pub mod check;
 pub mod collector;
+pub mod grep;
+mod pager;
 pub mod query;
 pub mod send;
+pub mod trace;
 pub mod up;
