@@ -30,6 +30,10 @@ lint:
 bench *ARGS:
     cargo bench -p logboom-bench -- {{ARGS}}
 
+# Time of questions to a gigabyte of logs, beside DuckDB and zcat (LOGBOOM_BENCH_MB, LOGBOOM_BENCH_PYTHON)
+bench-queries *ARGS:
+    cargo bench --profile release -p logboom --bench queries -- {{ARGS}}
+
 # 200 rounds of kill -9 with a million records (LOGBOOM_KILL_ROUNDS, LOGBOOM_KILL_RECORDS, LOGBOOM_SEED)
 kill-test:
     cargo test --release --test tests -- --ignored --nocapture full_kill

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use logboom_adaptor::{command, process};
 
-use commands::{check, collector, query, send, table, tail, up};
+use commands::{check, collector, grep, query, send, table, tail, trace, up};
 
 /// A log aggregation pipeline: exactly once from host to object storage, with no other service
 #[derive(Parser)]
@@ -31,6 +31,10 @@ enum Command {
     Tail(tail::TailArgs),
     /// Look after a table
     Table(table::TableArgs),
+    /// Find records by what their bodies say
+    Grep(grep::GrepArgs),
+    /// Show the records of one trace across hosts, as a tree of its spans
+    Trace(trace::TraceArgs),
     /// Send lines from standard input to a local socket, and wait until they are on disk
     Send(send::SendArgs),
     /// Check a settings file and say what it will do
@@ -51,6 +55,8 @@ fn main() -> ExitCode {
         Command::Query(args) => serve("error", query::run(args)),
         Command::Tail(args) => serve("error", tail::run(args)),
         Command::Table(args) => serve("warn", table::run(args)),
+        Command::Grep(args) => return found(serve("error", grep::run(args))),
+        Command::Trace(args) => return found(serve("error", trace::run(args))),
         Command::Send(args) => send::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Completions { shell } => {
@@ -61,8 +67,20 @@ fn main() -> ExitCode {
     result.map_or_else(|error| process::report(&error), |()| ExitCode::SUCCESS)
 }
 
+/// As `grep` does: 0 for something, 1 for nothing, and another code for an error.
+fn found(result: anyhow::Result<bool>) -> ExitCode {
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            process::report(&error);
+            ExitCode::from(2)
+        }
+    }
+}
+
 /// Runs a role on a runtime of its own, logging from level `default` on.
-fn serve(default: &str, role: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn serve<T>(default: &str, role: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     process::init_logging(default);
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(role)
 }

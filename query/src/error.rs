@@ -67,6 +67,12 @@ impl From<arrow_schema::ArrowError> for Error {
     }
 }
 
+impl From<parquet::errors::ParquetError> for Error {
+    fn from(error: parquet::errors::ParquetError) -> Self {
+        Self::Sql(one_line(&error.to_string()))
+    }
+}
+
 /// Without line feeds, and with single spaces.
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")

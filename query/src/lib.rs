@@ -5,6 +5,8 @@
 //!     │                                    │             │
 //!   snapshot                        counting store ──► usage
 //! ```
+//! `grep` goes from the session to the files by a way of its own.
+//!
 //! Owns how a committed snapshot becomes the table `logs`, what may be asked of it, and how answers are printed.
 //! Owns no file format and no commit: those are the sink's. Nothing here ever writes to the store.
 
@@ -12,15 +14,23 @@ mod bounds;
 mod cells;
 mod error;
 mod file;
+mod functions;
+mod grep;
+mod lines;
 mod output;
 mod rows;
 mod session;
 mod store;
 mod table;
+mod trace;
 mod usage;
+mod when;
 
 pub use error::Error;
 pub use output::Output;
-pub use rows::Rows;
-pub use session::{Session, open};
+pub use rows::{Rows, Watch};
+pub use grep::{Grep, MatchOptions, Matcher, Wanted};
+pub use session::{Session, open, open_as_of};
+pub use trace::{Trace, TraceId};
 pub use usage::Usage;
+pub use when::{AsOf, TimeRange, When};

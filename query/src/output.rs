@@ -1,6 +1,6 @@
-//! How an answer is written: as a table for people, as NDJSON or CSV for programs.
+//! How an answer is written: as a table or lines for people, as NDJSON, CSV or Parquet for programs.
 //!
-//! Owns the three formats. Control characters are made harmless for people and left alone for programs.
+//! Owns the formats. Control characters are made harmless for people and left alone for programs.
 //! Instants are RFC 3339 in all of them.
 
 use std::io::{self, Write};
@@ -13,8 +13,13 @@ use arrow_json::LineDelimitedWriter;
 use arrow_schema::SchemaRef;
 use futures::stream::{Stream, StreamExt};
 
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+
 use crate::cells;
 use crate::error::Error;
+use crate::lines::lines;
 
 /// The format of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,10 +31,17 @@ pub enum Output {
     Json,
     /// Comma-separated values with a header; maps and lists as JSON text.
     Csv,
+    /// A Parquet file.
+    Parquet,
+    /// `timestamp host category body` of each record, in this order whatever else there is.
+    Lines,
 }
 
 /// Rows that are aligned together. A longer answer is printed as several tables, so that memory stays bounded.
 const TABLE_ROWS: usize = 4096;
+
+/// Rows of a row group, which are in memory until it is written.
+const ROW_GROUP_ROWS: usize = 128 << 10;
 
 impl Output {
     /// Writes the batches as they come and says how many rows there were.
@@ -39,30 +51,63 @@ impl Output {
     where
         S: Stream<Item = Result<RecordBatch, Error>>,
     {
-        match self.try_write(schema, batches, out).await {
+        self.write_as(false, schema, batches, out).await
+    }
+
+    /// The same, but what reaches `out` is harmless on a terminal whatever the format.
+    pub async fn write_to_terminal<S>(self, schema: SchemaRef, batches: S, out: &mut dyn Write) -> Result<u64, Error>
+    where
+        S: Stream<Item = Result<RecordBatch, Error>>,
+    {
+        self.write_as(true, schema, batches, out).await
+    }
+
+    async fn write_as<S>(
+        self,
+        terminal: bool,
+        schema: SchemaRef,
+        batches: S,
+        out: &mut dyn Write,
+    ) -> Result<u64, Error>
+    where
+        S: Stream<Item = Result<RecordBatch, Error>>,
+    {
+        match self.try_write(terminal, schema, batches, out).await {
             Err((Error::Write(error), rows)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(rows),
             Err((error, _)) => Err(error),
             Ok(rows) => Ok(rows),
         }
     }
 
-    async fn try_write<S>(self, schema: SchemaRef, batches: S, out: &mut dyn Write) -> Result<u64, (Error, u64)>
+    async fn try_write<S>(
+        self,
+        terminal: bool,
+        schema: SchemaRef,
+        batches: S,
+        out: &mut dyn Write,
+    ) -> Result<u64, (Error, u64)>
     where
         S: Stream<Item = Result<RecordBatch, Error>>,
     {
         let mut batches = std::pin::pin!(batches);
         let mut rows = 0;
-        let mut printer = Printer::new(self, schema);
+        let mut printer = Printer::new(self, schema).map_err(|error| (error, 0))?;
+        // A table has been made harmless before it was aligned.
+        let harmless = |text: Vec<u8>| match self {
+            Self::Json if terminal => cells::harmless_json(&text),
+            Self::Csv | Self::Lines if terminal => cells::harmless(&String::from_utf8_lossy(&text)).into_bytes(),
+            _ => text,
+        };
         while let Some(batch) = batches.next().await {
             let text = batch.and_then(|batch| {
                 rows += batch.num_rows() as u64;
                 printer.push(batch)
             });
             let text = text.map_err(|error| (error, rows))?;
-            out.write_all(&text).map_err(|error| (error.into(), rows))?;
+            out.write_all(&harmless(text)).map_err(|error| (error.into(), rows))?;
         }
         let text = printer.finish().map_err(|error| (error, rows))?;
-        out.write_all(&text).and_then(|()| out.flush()).map_err(|error| (error.into(), rows))?;
+        out.write_all(&harmless(text)).and_then(|()| out.flush()).map_err(|error| (error.into(), rows))?;
         Ok(rows)
     }
 }
@@ -75,7 +120,8 @@ impl FromStr for Output {
             "table" => Ok(Self::Table),
             "json" => Ok(Self::Json),
             "csv" => Ok(Self::Csv),
-            _ => Err(format!("unknown output {name:?}: it is table, json or csv")),
+            "parquet" => Ok(Self::Parquet),
+            _ => Err(format!("unknown output {name:?}: it is table, json, csv or parquet")),
         }
     }
 }
@@ -86,11 +132,21 @@ struct Printer {
     schema: SchemaRef,
     waiting: Vec<RecordBatch>,
     started: bool,
+    file: Option<ArrowWriter<Vec<u8>>>,
 }
 
 impl Printer {
-    fn new(output: Output, schema: SchemaRef) -> Self {
-        Self { output, schema, waiting: Vec::new(), started: false }
+    fn new(output: Output, schema: SchemaRef) -> Result<Self, Error> {
+        let file = match output {
+            Output::Parquet => {
+                let properties = WriterProperties::builder()
+                    .set_compression(Compression::ZSTD(ZstdLevel::default()))
+                    .set_max_row_group_row_count(Some(ROW_GROUP_ROWS));
+                Some(ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties.build()))?)
+            }
+            _ => None,
+        };
+        Ok(Self { output, schema, waiting: Vec::new(), started: false, file })
     }
 
     fn push(&mut self, batch: RecordBatch) -> Result<Vec<u8>, Error> {
@@ -102,6 +158,13 @@ impl Printer {
             }
             Output::Json => json(&batch),
             Output::Csv => self.csv(&batch),
+            Output::Lines => Ok(lines(&batch)?),
+            Output::Parquet => {
+                let file = self.file.as_mut().expect("made with the printer");
+                file.write(&batch)?;
+                // The writer counts for itself what has gone through it.
+                Ok(std::mem::take(file.inner_mut()))
+            }
         }
     }
 
@@ -110,7 +173,8 @@ impl Printer {
             Output::Table if self.started && self.waiting.is_empty() => Ok(Vec::new()),
             Output::Table => self.table(),
             Output::Csv if !self.started => self.csv(&RecordBatch::new_empty(self.schema.clone())),
-            Output::Json | Output::Csv => Ok(Vec::new()),
+            Output::Json | Output::Csv | Output::Lines => Ok(Vec::new()),
+            Output::Parquet => Ok(self.file.take().expect("made with the printer").into_inner()?),
         }
     }
 

@@ -6,21 +6,29 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
+use datafusion::logical_expr::LogicalPlanBuilder;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext, col, lit};
+use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast;
+use jiff::Timestamp;
 use logboom_sink::Store;
 use logboom_sink::table::Snapshot;
 use object_store::ObjectStore;
 
 use crate::error::Error;
+use crate::functions;
 use crate::rows::Rows;
 use crate::store::{CountingStore, Gap};
 use crate::table::{Files, LogTable};
 use crate::usage::Meter;
+use crate::when::{AsOf, TimeRange};
 
 /// The name of the one table.
 const TABLE: &str = "logs";
@@ -39,6 +47,7 @@ pub struct Session {
     gap: Gap,
     runtime: Arc<RuntimeEnv>,
     version: u64,
+    range: TimeRange,
 }
 
 impl Session {
@@ -56,6 +65,7 @@ impl Session {
             gap: Gap::of(store.url()),
             runtime,
             version: snapshot.version,
+            range: TimeRange::default(),
         })
     }
 
@@ -64,12 +74,32 @@ impl Session {
         self.version
     }
 
+    /// Statements see only records with a timestamp in `range`.
+    pub fn within(mut self, range: TimeRange) -> Self {
+        self.range = range;
+        self
+    }
+
+    pub(crate) fn files(&self) -> &Arc<Files> {
+        &self.files
+    }
+
+    pub(crate) fn objects(&self) -> Arc<dyn ObjectStore> {
+        self.store.clone()
+    }
+
+    pub(crate) fn gap(&self) -> Gap {
+        self.gap
+    }
+
     /// Answers one statement. It is planned when this returns; rows are read as the answer is polled.
     pub async fn sql(&self, sql: &str) -> Result<Rows, Error> {
         let meter = Arc::new(Meter::default());
         let store = Arc::new(CountingStore::new(self.store.clone(), meter.clone(), self.gap));
-        let context = SessionContext::new_with_config_rt(config(), self.runtime.clone());
-        context.register_table(TABLE, Arc::new(LogTable::new(self.files.clone(), store, store_url())))?;
+        let mut context = SessionContext::new_with_config_rt(config(), self.runtime.clone());
+        functions::register(&mut context)?;
+        let table = Arc::new(LogTable::new(self.files.clone(), store, store_url()));
+        context.register_table(TABLE, within(table, self.range)?)?;
 
         let state = context.state();
         let statement = state.sql_to_statement(sql, &state.config_options().sql_parser.dialect)?;
@@ -89,6 +119,26 @@ pub async fn open(url: &str, options: &BTreeMap<String, String>) -> Result<Sessi
     let store = Store::open_to_read(url, options).map_err(|error| Error::from_sink(url, error))?;
     let snapshot = Snapshot::load(&store).await.map_err(|error| Error::from_sink(url, error))?;
     Session::over(snapshot, &store)
+}
+
+/// Opens the table as it was.
+pub async fn open_as_of(url: &str, options: &BTreeMap<String, String>, as_of: AsOf) -> Result<Session, Error> {
+    let store = Store::open_to_read(url, options).map_err(|error| Error::from_sink(url, error))?;
+    let snapshot = match as_of {
+        AsOf::Version(version) => Snapshot::load_at(&store, version).await,
+        AsOf::Instant(instant) => Snapshot::load_as_of(&store, instant).await,
+    };
+    Session::over(snapshot.map_err(|error| Error::from_sink(url, error))?, &store)
+}
+
+/// A view of the table: the planner puts its filter together with those of the query, so that it prunes like them.
+fn within(table: Arc<dyn TableProvider>, range: TimeRange) -> Result<Arc<dyn TableProvider>, Error> {
+    let instant = |at: Timestamp| lit(ScalarValue::TimestampMicrosecond(Some(at.as_microsecond()), Some("UTC".into())));
+    let since = range.since.map(|since| col("timestamp").gt_eq(instant(since)));
+    let until = range.until.map(|until| col("timestamp").lt(instant(until)));
+    let Some(filter) = conjunction(since.into_iter().chain(until)) else { return Ok(table) };
+    let plan = LogicalPlanBuilder::scan(TABLE, provider_as_source(table), None)?.filter(filter)?.build()?;
+    Ok(Arc::new(ViewTable::new(plan, None)))
 }
 
 fn config() -> SessionConfig {

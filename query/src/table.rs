@@ -37,6 +37,7 @@ use crate::file::{days, newest, partitioned, records};
 /// The committed files of one snapshot, the newest first.
 #[derive(Debug)]
 pub(crate) struct Files {
+    snapshot: Vec<SnapshotFile>,
     files: Vec<PartitionedFile>,
     dates: Date32Array,
     bytes: u64,
@@ -49,7 +50,13 @@ impl Files {
             dates: files.iter().map(|file| Some(days(file.date))).collect(),
             bytes: files.iter().map(|file| file.size).sum(),
             files: files.iter().map(partitioned).collect(),
+            snapshot: files,
         }
+    }
+
+    /// The files as the sink knows them.
+    pub(crate) fn snapshot(&self) -> &[SnapshotFile] {
+        &self.snapshot
     }
 
     pub(crate) fn count(&self) -> u64 {

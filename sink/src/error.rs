@@ -72,6 +72,17 @@ pub enum Error {
         reason: String,
     },
 
+    /// The log of the table does not go back so far.
+    #[error("the table at `{url}` cannot be read as of {instant}: its log goes back to {oldest}")]
+    TooOld {
+        /// The table.
+        url: String,
+        /// What was asked for.
+        instant: jiff::Timestamp,
+        /// The oldest commit that can be read.
+        oldest: jiff::Timestamp,
+    },
+
     /// The log of the table says something that cannot be.
     #[error("the table's log is damaged at `{object}`: {reason}")]
     BadLog {

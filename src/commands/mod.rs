@@ -1,9 +1,13 @@
 //! One file per subcommand.
 
+mod answer;
 pub mod check;
 pub mod collector;
+pub mod grep;
+mod pager;
 pub mod query;
 pub mod send;
 pub mod table;
 pub mod tail;
+pub mod trace;
 pub mod up;

@@ -242,6 +242,7 @@ mod tests {
                 size: 60_000,
                 date: day(),
                 stats: None,
+                crc32c: None,
                 compacted: false,
             });
             for (k, job) in plan(&files, now, SIZE, None).into_iter().enumerate() {

@@ -9,13 +9,17 @@ use arrow_array::{Array, ArrayRef, MapArray, RecordBatch, StructArray};
 use delta_kernel::engine::arrow_data::ArrowEngineData;
 use delta_kernel::scan::StatsOptions;
 use delta_kernel::{KernelError, KernelResult};
+use jiff::Timestamp;
 use jiff::civil::Date;
+use object_store::ObjectMeta;
 
 use super::change::COMPACTED_TAG;
+use super::Timing;
 use super::kernel;
+use super::log::Log;
 use super::stats::FileStats;
 use crate::checksum;
-use crate::paths;
+use crate::paths::{self, Name};
 use crate::schema::PARTITION_COLUMN;
 use crate::{Error, Store};
 
@@ -56,6 +60,25 @@ impl Snapshot {
         Self::load_version(store, Some(version)).await
     }
 
+    /// The newest version that was committed at `instant` or before it.
+    ///
+    /// A commit is as old as its object in the log, which is what the Delta protocol goes by for tables without commit
+    /// times of their own; where clocks disagree, no commit counts as older than the one before it.
+    ///
+    /// # Errors
+    /// [`Error::TooOld`] if the log does not go back so far: it names the oldest instant that it still has.
+    pub async fn load_as_of(store: &Store, instant: Timestamp) -> Result<Self, Error> {
+        let log = Log { store: store.clone(), timing: Timing::default() };
+        let commits = history(&log.list(None).await?);
+        let Some((_, oldest)) = commits.first().copied() else {
+            return Err(Error::NoTable { url: store.url().to_string() });
+        };
+        match commits.iter().rev().find(|(_, at)| *at <= instant) {
+            Some((version, _)) => Self::load_at(store, *version).await,
+            None => Err(Error::TooOld { url: store.url().to_string(), instant, oldest }),
+        }
+    }
+
     async fn load_version(store: &Store, version: Option<u64>) -> Result<Self, Error> {
         let loaded = kernel::with_snapshot(store, "the snapshot", version, |snapshot, engine| {
             let version = snapshot.version();
@@ -73,6 +96,35 @@ impl Snapshot {
         let files = files.map_err(|reason| Error::ForeignTable { url: store.url().to_string(), reason })?;
         Ok(Self { version, files })
     }
+}
+
+/// The versions that can still be read, with their times, both ascending.
+fn history(log: &[(Name, ObjectMeta)]) -> Vec<(u64, Timestamp)> {
+    let mut commits: Vec<_> = log
+        .iter()
+        .filter_map(|(name, meta)| match name {
+            Name::Commit(version) => Some((*version, meta.last_modified.timestamp_micros())),
+            _ => None,
+        })
+        .collect();
+    commits.sort_unstable();
+    // A clean-up that was cut short leaves a gap: what is before it cannot be read.
+    let gap = commits.windows(2).rposition(|pair| pair[0].0 + 1 < pair[1].0);
+    commits.drain(..gap.map_or(0, |at| at + 1));
+    // The library starts at the first commit of all or at a checkpoint.
+    let is_start = |version: u64| {
+        version == 0
+            || log.iter().any(|(name, _)| {
+                matches!(name, Name::Checkpoint(at) | Name::CheckpointPart { version: at, .. } if *at == version)
+            })
+    };
+    let start = commits.iter().position(|(version, _)| is_start(*version)).unwrap_or(commits.len());
+    let mut newest = i64::MIN;
+    let readable = commits.into_iter().skip(start).map(|(version, at)| {
+        newest = newest.max(at);
+        (version, Timestamp::from_microsecond(newest).unwrap_or(Timestamp::MAX))
+    });
+    readable.collect()
 }
 
 struct Row {
@@ -148,4 +200,47 @@ fn child<'a>(of: &'a StructArray, name: &str) -> KernelResult<&'a ArrayRef> {
 
 fn no_column(name: &str) -> KernelError {
     KernelError::generic(format!("the rows of a scan have no column `{name}` as expected"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(name: Name, second: i64) -> (Name, ObjectMeta) {
+        let last_modified = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(second as u64);
+        let meta =
+            ObjectMeta { location: name.path(), last_modified: last_modified.into(), size: 1, e_tag: None, version: None };
+        (name, meta)
+    }
+
+    fn versions(log: &[(Name, ObjectMeta)]) -> Vec<(u64, i64)> {
+        history(log).into_iter().map(|(version, at)| (version, at.as_second())).collect()
+    }
+
+    #[test]
+    fn no_commit_counts_as_older_than_the_one_before_it() {
+        let log = [object(Name::Commit(2), 30), object(Name::Commit(0), 10), object(Name::Commit(1), 40)];
+        assert_eq!(versions(&log), [(0, 10), (1, 40), (2, 40)]);
+    }
+
+    #[test]
+    fn commits_before_the_oldest_checkpoint_can_be_read_only_from_the_first_commit_on() {
+        let mut log = vec![
+            object(Name::Commit(4), 40),
+            object(Name::Commit(5), 50),
+            object(Name::Checkpoint(5), 51),
+            object(Name::Commit(6), 60),
+        ];
+        assert_eq!(versions(&log), [(5, 50), (6, 60)]);
+        log.extend((0..4).map(|version| object(Name::Commit(version), version as i64)));
+        assert_eq!(versions(&log).len(), 7);
+        assert_eq!(versions(&log[..2]), [], "nothing to start from");
+    }
+
+    #[test]
+    fn commits_before_a_gap_cannot_be_read() {
+        let mut log: Vec<_> = [0, 1, 4, 5, 6].map(|version| object(Name::Commit(version), version as i64)).into();
+        log.push(object(Name::Checkpoint(5), 9));
+        assert_eq!(versions(&log), [(5, 5), (6, 6)]);
+    }
 }
