@@ -13,6 +13,8 @@ use uuid::Uuid;
 pub const LOG_FOLDER: &str = "_delta_log";
 /// The folder of blocks that could not be merged.
 pub const REJECTED_FOLDER: &str = "_rejected";
+/// The folder of what a probe of the store puts and deletes again.
+pub const PROBE_FOLDER: &str = "_probe";
 const DATE_KEY: &str = "date=";
 
 /// The name of one object of the table.
@@ -26,6 +28,7 @@ const DATE_KEY: &str = "date=";
 /// | hint at the newest checkpoint | `_delta_log/_last_checkpoint` |
 /// | sink file | `date=YYYY-MM-DD/<uuid>.parquet` |
 /// | block that could not be merged | `_rejected/<stream>-<block number>.block` |
+/// | object of a probe; one that is left is garbage | `_probe/<uuid>.<number>` |
 ///
 /// Versions have 20 digits, parts 10, so that names sort as numbers do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,6 +64,13 @@ pub enum Name {
         /// Its number in the stream.
         block: u64,
     },
+    /// An object of a probe, of no use to anyone once that has ended.
+    Probe {
+        /// The probe.
+        id: Uuid,
+        /// Its number in the probe.
+        number: u64,
+    },
 }
 
 impl Name {
@@ -85,6 +95,11 @@ impl Name {
             REJECTED_FOLDER => {
                 let (stream, block) = file.strip_suffix(".block")?.split_once('-')?;
                 Some(Self::Rejected { stream: stream.parse().ok()?, block: number(block)? })
+            }
+            PROBE_FOLDER => {
+                let (id, object) = file.split_once('.')?;
+                let name = Self::Probe { id: id.parse().ok()?, number: number(object)? };
+                (name.to_string() == path).then_some(name)
             }
             _ => {
                 let date = folder.strip_prefix(DATE_KEY)?;
@@ -129,6 +144,7 @@ impl fmt::Display for Name {
             Self::LastCheckpoint => write!(f, "{LOG_FOLDER}/_last_checkpoint"),
             Self::Data { date, id } => write!(f, "{DATE_KEY}{date}/{id}.parquet"),
             Self::Rejected { stream, block } => write!(f, "{REJECTED_FOLDER}/{stream}-{block}.block"),
+            Self::Probe { id, number } => write!(f, "{PROBE_FOLDER}/{id}.{number}"),
         }
     }
 }
@@ -204,6 +220,7 @@ mod tests {
             (Name::LastCheckpoint, "_delta_log/_last_checkpoint"),
             (Name::Data { date: date(2026, 2, 3), id }, "date=2026-02-03/01234567-89ab-cdef-0123-456789abcdef.parquet"),
             (Name::Rejected { stream, block: 12 }, "_rejected/abababababababababababababababab-12.block"),
+            (Name::Probe { id, number: 9 }, "_probe/01234567-89ab-cdef-0123-456789abcdef.9"),
         ] {
             assert_eq!(name.to_string(), text);
             assert_eq!(name.path().as_ref(), text);
@@ -229,6 +246,8 @@ mod tests {
             "date=2026-02-03/0123456789abcdef0123456789abcdef.parquet",
             "date=2026-02-03/x.parquet",
             "_rejected/abababababababababababababababab-012.block",
+            "_probe/01234567-89ab-cdef-0123-456789abcdef",
+            "_probe/0123456789abcdef0123456789abcdef.9",
         ] {
             assert_eq!(Name::parse(text), None, "{text}");
         }
