@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         Command::Collector(args) => serve("info", collector::run(args)),
         Command::Query(args) => serve("error", query::run(args)),
         Command::Send(args) => send::run(&args),
-        Command::Check(args) => check::run(&args),
+        Command::Check(args) => serve("error", check::run(args)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "logboom", &mut std::io::stdout());
             Ok(())

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use logboom_config::{Collector as Settings, Sink};
+use logboom_sink::store::probe::{Depth, probe};
 use logboom_sink::table::{TableOptions, View};
 use logboom_sink::{FileSettings, Store};
 use tokio::net::TcpListener;
@@ -59,10 +60,10 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Opens the table (creating it if there is none) and the port, then starts.
+    /// Probes the store, opens the table (creating it if there is none) and the port, then starts.
     ///
     /// # Errors
-    /// [`StartError`] when either cannot be used; nothing is left running then.
+    /// [`StartError`] when any of them cannot be used; nothing is left running then.
     pub async fn start(settings: Settings, sink: &Sink) -> Result<Self, StartError> {
         let options = TableOptions {
             log_retention: sink.log_retention,
@@ -70,10 +71,11 @@ impl Collector {
             ..TableOptions::default()
         };
         let store = Store::open(&sink.url, &sink.options)?;
+        probe(&store, Depth::Start, |_| {}).await?;
         Self::start_on(store, settings, FileSettings::from(sink), options).await
     }
 
-    /// The same on a store that is open already.
+    /// The same on a store that is open already, and known to be fit.
     ///
     /// # Errors
     /// As [`Collector::start`].

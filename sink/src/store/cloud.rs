@@ -180,7 +180,7 @@ mod tests {
     fn a_misspelled_option_is_refused_with_what_was_meant() {
         for (url, key, meant) in [
             ("s3://bucket/x", "regoin", "`region`"),
-            ("s3://bucket/x", "acess_key", "docs/stores.md"),
+            ("s3://bucket/x", "acess_key", "`access_key_id`"),
             ("gs://bucket", "service_acount", "`service_account`"),
             ("az://container", "acount_name", "`account_name`"),
             ("az://container", "region", "docs/stores.md"),

@@ -25,8 +25,10 @@ const RIVALS: usize = 8;
 const OBJECT_BYTES: usize = 4 << 10;
 /// A store that takes longer is not there.
 const CALL_DEADLINE: Duration = Duration::from_secs(60);
-/// So many races may come out undecided, because answers were lost.
+/// So many races may come out undecided, because answers were lost,
 const UNDECIDED_MAX: u32 = 10;
+/// and only until this long after the first put.
+const UNDECIDED_WITHIN: Duration = Duration::from_secs(20);
 
 /// How much is asked of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +68,7 @@ pub struct Report {
 /// [`Error::UnfitStore`] with what the store did wrong and what would come of it; any other if it cannot be reached,
 /// or refuses us.
 pub async fn probe(store: &Store, depth: Depth, progress: impl FnMut(u32)) -> Result<Report, Error> {
-    let mut probe = Probe { store, id: Uuid::new_v4(), named: 0, puts: Vec::new() };
+    let mut probe = Probe { store, id: Uuid::new_v4(), named: 0, begun: Instant::now(), undecided: 0, puts: Vec::new() };
     let found = probe.run(depth, progress).await;
     match found {
         Ok(report) => probe.clean_up().await.map(|()| report),
@@ -84,6 +86,9 @@ struct Probe<'a> {
     id: Uuid,
     /// Names that were given away, from 1.
     named: u64,
+    begun: Instant,
+    /// Races that were run again.
+    undecided: u32,
     /// How long puts took.
     puts: Vec<Duration>,
 }
@@ -98,31 +103,28 @@ enum Answer {
 
 impl Probe<'_> {
     async fn run(&mut self, depth: Depth, mut progress: impl FnMut(u32)) -> Result<Report, Error> {
-        let begun = Instant::now();
         let name = self.put_twice().await?;
         self.look(name).await?;
         if depth == Depth::Full {
             self.upload().await?;
         }
-        let (mut races, mut undecided) = (0, 0);
+        let mut races = 0;
         while races < depth.races() {
             match self.race(races + 1).await? {
                 None => {
                     races += 1;
                     progress(races);
                 }
-                Some(error) if undecided >= UNDECIDED_MAX => return Err(error),
-                Some(_) => undecided += 1,
+                Some(error) => self.again(error)?,
             }
         }
         self.puts.sort_unstable();
         let put_median = self.puts.get(self.puts.len() / 2).copied().unwrap_or_default();
-        Ok(Report { races, undecided, put_median, took: begun.elapsed() })
+        Ok(Report { races, undecided: self.undecided, put_median, took: self.begun.elapsed() })
     }
 
     /// One put after the other. Returns what was put.
     async fn put_twice(&mut self) -> Result<Name, Error> {
-        let mut undecided = 0;
         loop {
             let name = self.name();
             let (first, second) = (self.content(name, 1), self.content(name, 2));
@@ -144,14 +146,19 @@ impl Probe<'_> {
                     unknown => unknown,
                 };
             }
-            undecided += 1;
             match answer {
-                Answer::Unknown(error) if undecided >= UNDECIDED_MAX => return Err(error),
-                Answer::Lost if undecided >= UNDECIDED_MAX => {
-                    return Err(self.unfit("a put-if-absent of a new object is answered with \"exists already\""));
-                }
-                _ => {}
+                Answer::Unknown(error) => self.again(error)?,
+                _ => self.again(self.unfit("a put-if-absent of a new object is answered with \"exists already\""))?,
             }
+        }
+    }
+
+    /// Whether to try once more, after nothing was decided.
+    fn again(&mut self, error: Error) -> Result<(), Error> {
+        self.undecided += 1;
+        match self.undecided > UNDECIDED_MAX || self.begun.elapsed() > UNDECIDED_WITHIN {
+            true => Err(error),
+            false => Ok(()),
         }
     }
 
