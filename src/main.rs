@@ -58,7 +58,7 @@ fn main() -> ExitCode {
         Command::Grep(args) => return found(serve("error", grep::run(args))),
         Command::Trace(args) => return found(serve("error", trace::run(args))),
         Command::Send(args) => send::run(&args),
-        Command::Check(args) => check::run(&args),
+        Command::Check(args) => serve("error", check::run(args)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "logboom", &mut std::io::stdout());
             Ok(())

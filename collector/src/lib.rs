@@ -21,7 +21,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use logboom_config::{Collector as Settings, Sink};
-use logboom_sink::{Store, maintain};
+use logboom_sink::store::probe::{Depth, probe};
+use logboom_sink::maintain;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -84,7 +85,7 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Opens the tables (creating those that are missing) and the port, then starts.
+    /// Probes the stores, opens the tables (creating those that are missing) and the port, then starts.
     ///
     /// # Errors
     /// [`StartError`] when one of them cannot be used; nothing is left running then.
@@ -99,12 +100,15 @@ impl Collector {
         let tail = http.as_ref().map(|_| Tail::default());
         let routes = sink.routes.iter().map(|route| Ok((route.categories.clone(), TableSettings::open(&route.sink)?)));
         let routes = routes.collect::<Result<Vec<_>, logboom_sink::Error>>()?;
-        let all = sink.routes.iter().map(|route| &route.sink).chain([sink]);
-        let maintained: Vec<_> = match settings.maintenance {
-            true => all.map(|sink| Ok((Store::open(&sink.url, &sink.options)?, maintain::Settings::from(sink)))).collect(),
-            false => Ok(Vec::new()),
-        }?;
-        let tables = Tables::open(TableSettings::open(sink)?, routes).await?;
+        let default = TableSettings::open(sink)?;
+        let stores = routes.iter().map(|(_, table)| &table.store).chain([&default.store]);
+        for store in stores.clone() {
+            probe(store, Depth::Start, |_| {}).await?;
+        }
+        let sinks = sink.routes.iter().map(|route| &route.sink).chain([sink]);
+        let maintained: Vec<_> =
+            stores.zip(sinks).map(|(store, sink)| (store.clone(), maintain::Settings::from(sink))).collect();
+        let tables = Tables::open(default, routes).await?;
         let default = tables.default_table();
         let marks = Marks::new(default.view.clone());
         let default_url = default.settings.store.url().clone();
@@ -126,9 +130,9 @@ impl Collector {
             sessions: Arc::new(AtomicUsize::new(0)),
         };
         let stop_listening = CancellationToken::new();
-        for (store, settings) in maintained {
+        for (store, table) in maintained.into_iter().filter(|_| settings.maintenance) {
             let schedule = maintenance::Schedule::default();
-            background.spawn(maintenance::run(store, settings, schedule, stop_listening.child_token()));
+            background.spawn(maintenance::run(store, table, schedule, stop_listening.child_token()));
         }
         let (http_address, stop_http) = (http.as_ref().map(|http| http.address), CancellationToken::new());
         let http = http.zip(tail).map(|(http, tail)| http.serve(tail, settings.token, stop_http.clone()));

@@ -18,7 +18,8 @@ const OPTION_BYTES_MAX: u64 = 64 << 10;
 /// Settings of the sink. `Debug` hides the values of `options`, which may be secrets.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sink {
-    /// Where the table is: a path, `file:///path`, `s3://bucket/prefix` or `memory://`.
+    /// Where the table is: a path, `file:///path`, `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`,
+    /// `abfss://container@account.dfs.core.windows.net/prefix`, `hdfs://namenode:port/folder` or `memory://`.
     pub url: String,
     /// Options of the object store, by its own names. Values may be secrets.
     pub options: BTreeMap<String, String>,
@@ -159,15 +160,21 @@ fn scheme(url: &str) -> &str {
 
 fn url(value: &Value<'_>) -> Result<String, Error> {
     let url = value.name(4096)?;
+    let first_is_empty = |rest: &str| rest.split('/').next().is_none_or(str::is_empty);
     let fix = match url.split_once("://") {
         None => None,
         Some(("file", path)) => (!path.starts_with('/')).then_some("write `file:///` and an absolute path"),
-        Some(("s3", rest)) => {
-            let bucket = rest.split('/').next().unwrap_or_default();
-            bucket.is_empty().then_some("write `s3://bucket/prefix`")
+        Some(("s3" | "s3a", rest)) => first_is_empty(rest).then_some("write `s3://bucket/prefix`"),
+        Some(("gs", rest)) => first_is_empty(rest).then_some("write `gs://bucket/prefix`"),
+        Some(("az", rest)) => first_is_empty(rest).then_some("write `az://container/prefix`"),
+        Some(("abfs" | "abfss", rest)) => {
+            first_is_empty(rest).then_some("write `abfss://container@account.dfs.core.windows.net/prefix`")
         }
+        Some(("hdfs", rest)) => first_is_empty(rest).then_some("write `hdfs://namenode:port/folder`"),
         Some(("memory", _)) => None,
-        Some(_) => Some("write a path, `file:///path`, `s3://bucket/prefix` or `memory://`"),
+        Some(_) => Some(
+            "write a path, or a URL that starts with `file:///`, `s3://`, `gs://`, `az://`, `abfss://`, `hdfs://` or `memory://`",
+        ),
     };
     match fix {
         None => Ok(url),

@@ -17,12 +17,23 @@ pub enum Error {
     },
 
     /// An option of the store has no meaning there.
-    #[error("`{key}` is not an option of the store `{url}`")]
+    #[error("`{key}` in [sink.options] is not an option of the store `{url}`{fix}")]
     BadOption {
         /// The store.
         url: String,
         /// The option's name.
         key: String,
+        /// What may have been meant, after a comma or the like; or nothing.
+        fix: String,
+    },
+
+    /// The store does not do what a commit needs.
+    #[error("the store `{url}` is unfit for a table: {reason}")]
+    UnfitStore {
+        /// The table.
+        url: String,
+        /// What it did, what would come of it, and what to do.
+        reason: String,
     },
 
     /// The folder of a local table cannot be used.

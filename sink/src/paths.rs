@@ -15,6 +15,8 @@ pub const LOG_FOLDER: &str = "_delta_log";
 pub const REJECTED_FOLDER: &str = "_rejected";
 /// The folder of what maintainers tell one another.
 pub const MAINTENANCE_FOLDER: &str = "_maintenance";
+/// The folder of what a probe of the store puts and deletes again.
+pub const PROBE_FOLDER: &str = "_probe";
 const DATE_KEY: &str = "date=";
 
 /// The name of one object of the table.
@@ -29,6 +31,7 @@ const DATE_KEY: &str = "date=";
 /// | sink file | `date=YYYY-MM-DD/<uuid>.parquet` |
 /// | lease of a maintainer | `_maintenance/lease-<number>.json` |
 /// | block that could not be merged | `_rejected/<stream>-<block number>.block` |
+/// | object of a probe; one that is left is garbage | `_probe/<uuid>.<number>` |
 ///
 /// Versions and leases have 20 digits, parts 10, so that names sort as numbers do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,6 +69,13 @@ pub enum Name {
         /// Its number in the stream.
         block: u64,
     },
+    /// An object of a probe, of no use to anyone once that has ended.
+    Probe {
+        /// The probe.
+        id: Uuid,
+        /// Its number in the probe.
+        number: u64,
+    },
 }
 
 impl Name {
@@ -93,6 +103,11 @@ impl Name {
             REJECTED_FOLDER => {
                 let (stream, block) = file.strip_suffix(".block")?.split_once('-')?;
                 Some(Self::Rejected { stream: stream.parse().ok()?, block: number(block)? })
+            }
+            PROBE_FOLDER => {
+                let (id, object) = file.split_once('.')?;
+                let name = Self::Probe { id: id.parse().ok()?, number: number(object)? };
+                (name.to_string() == path).then_some(name)
             }
             _ => {
                 let date = folder.strip_prefix(DATE_KEY)?;
@@ -138,6 +153,7 @@ impl fmt::Display for Name {
             Self::Data { date, id } => write!(f, "{DATE_KEY}{date}/{id}.parquet"),
             Self::Lease(number) => write!(f, "{MAINTENANCE_FOLDER}/lease-{number:020}.json"),
             Self::Rejected { stream, block } => write!(f, "{REJECTED_FOLDER}/{stream}-{block}.block"),
+            Self::Probe { id, number } => write!(f, "{PROBE_FOLDER}/{id}.{number}"),
         }
     }
 }
@@ -214,6 +230,7 @@ mod tests {
             (Name::Data { date: date(2026, 2, 3), id }, "date=2026-02-03/01234567-89ab-cdef-0123-456789abcdef.parquet"),
             (Name::Lease(7), "_maintenance/lease-00000000000000000007.json"),
             (Name::Rejected { stream, block: 12 }, "_rejected/abababababababababababababababab-12.block"),
+            (Name::Probe { id, number: 9 }, "_probe/01234567-89ab-cdef-0123-456789abcdef.9"),
         ] {
             assert_eq!(name.to_string(), text);
             assert_eq!(name.path().as_ref(), text);
@@ -240,6 +257,8 @@ mod tests {
             "date=2026-02-03/0123456789abcdef0123456789abcdef.parquet",
             "date=2026-02-03/x.parquet",
             "_rejected/abababababababababababababababab-012.block",
+            "_probe/01234567-89ab-cdef-0123-456789abcdef",
+            "_probe/0123456789abcdef0123456789abcdef.9",
         ] {
             assert_eq!(Name::parse(text), None, "{text}");
         }

@@ -1,26 +1,39 @@
 //! The place of a table: an object store whose every path is relative to the table's root.
 //!
-//! Owns how a place is named (a folder, `file://`, `memory://`, `s3://`) and that what a local folder has taken is
-//! on the disk. Knows nothing about what the objects are.
+//! | file | what it owns |
+//! |---|---|
+//! | `cloud` | buckets: S3, Google Cloud Storage, Azure Blob; their options |
+//! | `durable` | that what a local folder has taken is on the disk |
+//! | `hdfs` | HDFS, with the cargo feature of that name |
+//! | `class` | the storage class of sink files |
+//! | `probe` | whether a store does what a commit needs |
+//!
+//! Here is how a place is named. Nothing in here knows what the objects are, but for their names.
 
+mod class;
+mod cloud;
 mod durable;
+#[cfg(feature = "hdfs")]
+mod hdfs;
+pub mod probe;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt};
 use url::Url;
 
 use crate::Error;
 use crate::paths::Name;
 use durable::DurableFolder;
+
+/// The places of a table by their schemes, as messages list them.
+const SCHEMES: &str = "a folder, `file`, `memory`, `s3`, `s3a`, `gs`, `az`, `abfs`, `abfss`, `hdfs`";
 
 /// The place of a table. Cheap to clone; clones share connections, and the objects of a `memory://` place.
 #[derive(Clone, Debug)]
@@ -35,12 +48,24 @@ enum Access {
     Read,
 }
 
+/// A place as it is named, before anything is opened.
+enum Place {
+    Folder(PathBuf),
+    Memory,
+    Bucket(cloud::Provider),
+    Hdfs,
+}
+
 impl Store {
-    /// Opens a place for reading and writing. A local folder is created if it is missing.
+    /// Opens a place for reading and writing. A local folder is created if it is missing; of a bucket nothing is asked
+    /// yet.
     ///
-    /// `url` is a folder, `file:///folder`, `memory://` (fresh and empty, gone with its last clone) or
-    /// `s3://bucket/prefix`. `options` are those of the S3 client of `object_store` (`region`, `endpoint`,
-    /// `access_key_id` …); they go before the environment's `AWS_…`.
+    /// `url` is a folder, `file:///folder`, `memory://` (fresh and empty, gone with its last clone),
+    /// `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`,
+    /// `abfss://container@account.dfs.core.windows.net/prefix` or, with the cargo feature `hdfs`,
+    /// `hdfs://namenode:port/folder`. `options` are those of `object_store`'s client of that store (`region`, `endpoint`,
+    /// `access_key_id` …), and `storage_class`; they go before what the environment says (`AWS_…`, `GOOGLE_…`,
+    /// `AZURE_…`).
     pub fn open(url: &str, options: &BTreeMap<String, String>) -> Result<Self, Error> {
         Self::open_for(Access::Write, url, options)
     }
@@ -48,6 +73,14 @@ impl Store {
     /// Opens a place only to read it: nothing is created, and the folder need not be writable.
     pub fn open_to_read(url: &str, options: &BTreeMap<String, String>) -> Result<Self, Error> {
         Self::open_for(Access::Read, url, options)
+    }
+
+    /// Says what is wrong with a place and its options, as far as that shows without asking the place.
+    pub fn check(url: &str, options: &BTreeMap<String, String>) -> Result<(), Error> {
+        match place(url)? {
+            (Place::Folder(_) | Place::Memory, _) => no_options(url, options),
+            (Place::Bucket(_) | Place::Hdfs, _) => Self::open_to_read(url, options).map(drop),
+        }
     }
 
     /// A place made of parts. All paths of `objects` are relative to the root of the table, which is shown as `url`.
@@ -73,26 +106,21 @@ impl Store {
     }
 
     fn open_for(access: Access, url: &str, options: &BTreeMap<String, String>) -> Result<Self, Error> {
-        let bad = |reason: String| Error::BadUrl { url: url.to_owned(), reason };
-        if !url.contains("://") {
-            no_options(url, options)?;
-            return Self::folder(access, FsPath::new(url));
-        }
-        let parsed = Url::parse(url).map_err(|e| bad(e.to_string()))?;
-        match parsed.scheme() {
-            "file" => {
+        let (place, parsed) = place(url)?;
+        match (place, parsed) {
+            (Place::Folder(path), _) => {
                 no_options(url, options)?;
-                let path = parsed
-                    .to_file_path()
-                    .map_err(|()| bad("a file URL has three slashes and an absolute path: `file:///folder`".into()))?;
                 Self::folder(access, &path)
             }
-            "memory" => {
+            (Place::Memory, parsed) => {
                 no_options(url, options)?;
-                Ok(Self::from_parts(Arc::new(InMemory::new()), parsed))
+                Ok(Self::from_parts(Arc::new(InMemory::new()), parsed.expect("it was parsed")))
             }
-            "s3" | "s3a" => Self::s3(parsed, options),
-            other => Err(bad(format!("`{other}` is none of: a folder, `file`, `memory`, `s3`"))),
+            (Place::Bucket(provider), parsed) => {
+                let parsed = parsed.expect("it was parsed");
+                Ok(Self::from_parts(cloud::open(provider, &parsed, options)?, parsed))
+            }
+            (Place::Hdfs, parsed) => hdfs(parsed.expect("it was parsed"), options),
         }
     }
 
@@ -119,30 +147,52 @@ impl Store {
         };
         Ok(Self::from_parts(objects, url))
     }
+}
 
-    fn s3(url: Url, options: &BTreeMap<String, String>) -> Result<Self, Error> {
-        let bad = |reason: String| Error::BadUrl { url: url.to_string(), reason };
-        let prefix = Path::from_url_path(url.path()).map_err(|e| bad(e.to_string()))?;
-        let mut builder = AmazonS3Builder::from_env().with_url(url.as_str());
-        for (key, value) in options {
-            let known: AmazonS3ConfigKey = key
-                .to_ascii_lowercase()
-                .parse()
-                .map_err(|_| Error::BadOption { url: url.to_string(), key: key.clone() })?;
-            builder = builder.with_config(known, value);
-        }
-        let bucket = builder.build().map_err(|e| bad(e.to_string()))?;
-        let objects: Arc<dyn ObjectStore> = match prefix.as_ref() {
-            "" => Arc::new(bucket),
-            _ => Arc::new(PrefixStore::new(bucket, prefix)),
-        };
-        Ok(Self::from_parts(objects, url))
+/// What `url` names; with the URL, if it is one.
+fn place(url: &str) -> Result<(Place, Option<Url>), Error> {
+    let bad = |reason: String| Error::BadUrl { url: url.to_owned(), reason };
+    if !url.contains("://") {
+        return Ok((Place::Folder(url.into()), None));
     }
+    let parsed = Url::parse(url).map_err(|e| bad(e.to_string()))?;
+    if parsed.query().is_some() || parsed.fragment().is_some() || parsed.password().is_some() {
+        return Err(bad("it has a `?`, a `#` or a password in it; options and secrets go into [sink.options]".into()));
+    }
+    let place = match parsed.scheme() {
+        "file" => {
+            let path = parsed.to_file_path();
+            Place::Folder(
+                path.map_err(|()| bad("a file URL has three slashes and an absolute path: `file:///folder`".into()))?,
+            )
+        }
+        "memory" => Place::Memory,
+        "s3" | "s3a" => Place::Bucket(cloud::Provider::S3),
+        "gs" => Place::Bucket(cloud::Provider::Gcs),
+        "az" | "abfs" | "abfss" => Place::Bucket(cloud::Provider::Azure),
+        "hdfs" => Place::Hdfs,
+        other => return Err(bad(format!("`{other}` is none of: {SCHEMES}"))),
+    };
+    Ok((place, Some(parsed)))
+}
+
+#[cfg(feature = "hdfs")]
+fn hdfs(url: Url, options: &BTreeMap<String, String>) -> Result<Store, Error> {
+    Ok(Store::from_parts(hdfs::open(&url, options)?, url))
+}
+
+#[cfg(not(feature = "hdfs"))]
+fn hdfs(url: Url, _: &BTreeMap<String, String>) -> Result<Store, Error> {
+    let reason = "this Logboom was built without HDFS; build it with `cargo build --release --features hdfs`".to_owned();
+    Err(Error::BadUrl { url: url.into(), reason })
 }
 
 fn no_options(url: &str, options: &BTreeMap<String, String>) -> Result<(), Error> {
     match options.keys().next() {
-        Some(key) => Err(Error::BadOption { url: url.to_owned(), key: key.clone() }),
+        Some(key) => {
+            let fix = "; a folder and `memory://` have none".to_owned();
+            Err(Error::BadOption { url: url.to_owned(), key: key.clone(), fix })
+        }
         None => Ok(()),
     }
 }
