@@ -15,7 +15,7 @@ const BATCH: usize = 10;
 const PAUSE: Duration = Duration::from_millis(20);
 const BATCHES: usize = 300;
 /// How often each attacker sends.
-const ATTACK_PAUSE: Duration = Duration::from_millis(10);
+const ATTACK_PAUSE: Duration = Duration::from_millis(50);
 
 /// `hostile` makes datagram N of each attacker.
 type Hostile = fn(u64) -> Vec<u8>;
@@ -70,7 +70,7 @@ fn gelf_over_udp() {
         "type = \"gelf\"\nlisten = \"127.0.0.1:{port}\"",
         honest.strip_suffix(b"\0").unwrap_or(&honest).to_vec(),
         &[
-            // Messages that never end: as much memory as there is for them, again and again.
+            // Messages that never end: 1024 of them are held at most, and 32 MiB.
             |n| gelf_chunk(n, 0, 128, &[b'x'; 8000]),
             |n| gelf_chunk(n, 127, 128, b""),
             |n| gelf_chunk(n / 127, (n % 127) as u8, 128, &[b'y'; 8000]),
