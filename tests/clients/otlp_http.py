@@ -17,8 +17,9 @@ import otlp
 if __name__ == "__main__":
     address, file = sys.argv[1:]
     authority = os.environ.get("LOGBOOM_TEST_CA")
-    # It would be preferred to the exporter's own setting.
+    # They would be preferred to the exporter's own setting.
     os.environ.pop("REQUESTS_CA_BUNDLE", None)
+    os.environ.pop("CURL_CA_BUNDLE", None)
     scheme = "https" if authority else "http"
     exporter = OTLPLogExporter(
         endpoint=f"{scheme}://{address}/v1/logs",
