@@ -70,6 +70,8 @@ const UNIX: &[&str] = &["unix", "syslog", "forward"];
 const LINES: &[&str] = &["file", "unix", "tcp", "udp", "stdin", "exec"];
 /// The types whose messages are framed by the protocol.
 const FRAMED: &[&str] = &["scribe", "forward", "otlp", "http", "gelf"];
+/// The types whose messages may be compressed.
+const COMPRESSED: &[&str] = &["forward", "otlp", "http", "gelf"];
 
 /// Every heading, in the order of the manual.
 pub const HEADINGS: &[Heading] = &[
@@ -142,6 +144,7 @@ pub const KEYS: &[Key] = &[
     key("adaptor.source.insecure", "false", "Let anyone who reaches the listener send records, unencrypted and unasked.").of(&["tcp", "udp", "scribe", "syslog", "forward", "otlp", "http", "gelf"]),
     key("adaptor.source.control_from", "[]", "IP addresses whose calls of reinitialize and shutdown are obeyed; all others are refused.").of(&["scribe"]),
     key("adaptor.source.max_frame", r#""16MiB""#, "The most bytes of one message, request or chunked datagram, compressed or not; 64KiB to 64MiB. A longer one is refused.").of(FRAMED),
+    key("adaptor.source.max_ratio", "500", "How many times its compressed size a message or request may have, where that is more than 4MiB; 10 to 100000. One that has more is refused.").of(COMPRESSED),
     key("adaptor.source.max_connections", "1024", "The most connections at once; 1 to 1000000.").of(CONNECTIONS),
     key("adaptor.source.idle_timeout", r#""0s""#, "A connection silent for this long is closed; 0s is never, 30d is the most. A peer that vanished is found by TCP keepalive.").of(CONNECTIONS),
     key("adaptor.source.receive_buffer", r#""4MiB""#, "What the kernel may hold before datagrams are lost; 4KiB to 1GiB.").of(&["udp", "syslog", "gelf"]),

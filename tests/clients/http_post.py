@@ -2,11 +2,13 @@
 """Sends records to POST /v1/logs/{category}: http_post.py HOST:PORT FILE.
 
 FILE has one JSON object a line, {"category": ..., "body_base64": ...}. Each is sent until it is acknowledged; then
-"acked N" is printed, N from 0. Needs nothing but Python.
+"acked N" is printed, N from 0. With LOGBOOM_TEST_CA (a PEM file) in the environment it is TLS. Needs nothing but Python.
 """
 
 import base64
 import json
+import os
+import ssl
 import sys
 import time
 import urllib.error
@@ -14,10 +16,14 @@ import urllib.parse
 import urllib.request
 
 
+AUTHORITY = os.environ.get("LOGBOOM_TEST_CA")
+TLS = ssl.create_default_context(cafile=AUTHORITY) if AUTHORITY else None
+
+
 def send(address, category, body):
-    url = f"http://{address}/v1/logs/{urllib.parse.quote(category, safe='')}"
+    url = f"{'https' if TLS else 'http'}://{address}/v1/logs/{urllib.parse.quote(category, safe='')}"
     request = urllib.request.Request(url, body, {"Content-Type": "application/octet-stream"}, method="POST")
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=10, context=TLS) as answer:
         assert json.load(answer) == {"records": 1}
 
 

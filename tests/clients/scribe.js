@@ -7,6 +7,7 @@
 // writes each character of a text as one byte.
 
 const fs = require('fs');
+const readline = require('readline');
 const { Scribe } = require('scribe');
 const { LogEntry } = require('scribe/lib/gen-nodejs/scribe_types');
 
@@ -14,16 +15,16 @@ const WINDOW = 100;
 const RETRY_MS = 100;
 
 const [host, port] = process.argv[2].split(/:(?=[^:]*$)/);
-const entries = fs.readFileSync(process.argv[3], 'utf8').split('\n').filter(Boolean).map((line) => {
-  const { category, body_base64 } = JSON.parse(line);
-  const bytes = (text, encoding) => Buffer.from(text, encoding).toString('latin1');
-  return new LogEntry({ category: bytes(category, 'utf8'), message: bytes(body_base64, 'base64') });
-});
-
-const todo = entries.map((_, number) => number);
+const entries = [];
+const todo = [];
 const waiting = new Set();
-let left = entries.length;
+let left = 0;
+let ended = false;
 let scribe = null;
+
+function finish() {
+  if (ended && left === 0) process.exit(0);
+}
 
 function fill() {
   while (scribe && todo.length > 0 && waiting.size < WINDOW) {
@@ -33,9 +34,10 @@ function fill() {
     by.client.Log([entries[number]], (error, code) => {
       if (by !== scribe || !waiting.delete(number)) return;
       if (!error && code === 0) {
+        entries[number] = null;
         console.log(`acked ${number}`);
         left -= 1;
-        if (left === 0) process.exit(0);
+        finish();
         fill();
       } else {
         todo.unshift(number);
@@ -64,5 +66,17 @@ function connect() {
   next.connection.on('close', lost);
 }
 
-if (left === 0) process.exit(0);
+const lines = readline.createInterface({ input: fs.createReadStream(process.argv[3]) });
+lines.on('line', (line) => {
+  const { category, body_base64 } = JSON.parse(line);
+  const bytes = (text, encoding) => Buffer.from(text, encoding).toString('latin1');
+  todo.push(entries.length);
+  entries.push(new LogEntry({ category: bytes(category, 'utf8'), message: bytes(body_base64, 'base64') }));
+  left += 1;
+  fill();
+});
+lines.on('close', () => {
+  ended = true;
+  finish();
+});
 connect();

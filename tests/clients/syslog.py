@@ -3,7 +3,8 @@
 
     syslog.py ADDRESS FILE
 
-ADDRESS is tcp://HOST:PORT or tls://HOST:PORT (octet counting; a certificate is not checked), lines://HOST:PORT (a newline
+ADDRESS is tcp://HOST:PORT or tls://HOST:PORT (octet counting; LOGBOOM_TEST_CA in the environment is a PEM file with the
+authority that has signed the listener's certificate, without it none is checked), lines://HOST:PORT (a newline
 ends a message), udp://HOST:PORT, dgram:PATH, stream:PATH or counted:PATH (Unix sockets; a NUL ends a
 message of a stream, or octets are counted). FILE has one
 JSON object a line, {"category": .., "body_base64": ..}; the category is sent as the app name. Prints `sent N` for each,
@@ -12,6 +13,7 @@ from 0: syslog does not acknowledge.
 
 import base64
 import json
+import os
 import socket
 import ssl
 import sys
@@ -37,9 +39,11 @@ def connect(address):
         return sock.send
     sock = socket.create_connection((host, int(port)))
     if scheme == "tls":
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+        authority = os.environ.get("LOGBOOM_TEST_CA")
+        context = ssl.create_default_context(cafile=authority)
+        if not authority:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
         sock = context.wrap_socket(sock, server_hostname=host)
     if scheme == "lines":
         return lambda message: sock.sendall(message + b"\n")

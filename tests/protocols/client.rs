@@ -5,10 +5,10 @@
 //! acknowledged (`sent N` where the protocol has no acknowledgements), and ends when all are.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,8 @@ pub enum Interpreter {
     Python,
     Node,
     Shell,
+    /// Compiled first.
+    Go,
 }
 
 /// A client that is fed as it goes.
@@ -37,6 +39,16 @@ impl Client {
     /// Starts the script of `protocol`; `acknowledged` is called with each index. `None` when its interpreter or the
     /// packages are not there.
     pub fn start(protocol: &Protocol, address: &str, acknowledged: impl Fn(u64) + Send + 'static) -> Option<Client> {
+        Self::start_with(protocol, address, &[], acknowledged)
+    }
+
+    /// The same with additions to its environment.
+    pub fn start_with(
+        protocol: &Protocol,
+        address: &str,
+        environment: &[(&str, PathBuf)],
+        acknowledged: impl Fn(u64) + Send + 'static,
+    ) -> Option<Client> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(protocol.script);
         let mut command = match protocol.interpreter {
             Interpreter::Python => Command::new(setting("LOGBOOM_TEST_PYTHON")?),
@@ -46,8 +58,13 @@ impl Client {
                 command
             }
             Interpreter::Shell => Command::new("bash"),
+            Interpreter::Go => Command::new(built(&script)?),
         };
-        command.arg(script).args([address, "/dev/stdin"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.envs(environment.iter().map(|(name, path)| (name, path)));
+        if protocol.interpreter != Interpreter::Go {
+            command.arg(script);
+        }
+        command.args([address, "/dev/stdin"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let said = Arc::new(AtomicU64::new(0));
@@ -108,6 +125,24 @@ impl Client {
         self.reader.join().unwrap();
         self.said.load(Ordering::SeqCst)
     }
+}
+
+/// The program behind the one script in Go, which is compiled once. It needs Debian's packages, not the network.
+fn built(script: &Path) -> Option<&'static Path> {
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let build = || {
+        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(script.file_stem()?);
+        let mut go = Command::new("go");
+        go.args(["build", "-o"]).args([&program, script]);
+        go.env("GO111MODULE", "off").env("GOPATH", "/usr/share/gocode").env("GOFLAGS", "");
+        let status = go.env("GOCACHE", program.with_extension("cache")).status();
+        let built = matches!(status, Ok(status) if status.success());
+        if !built {
+            println!("no Go, or not its packages (tests/clients/packages.txt): not tested with the real client");
+        }
+        built.then_some(program)
+    };
+    PROGRAM.get_or_init(build).as_deref()
 }
 
 fn setting(name: &str) -> Option<String> {

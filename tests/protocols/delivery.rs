@@ -1,5 +1,7 @@
 //! What was sent is in the table, byte for byte.
 
+use std::path::PathBuf;
+
 use super::client::Client;
 use super::{Carries, Protocol};
 use crate::harness::{PATIENCE, Pipeline, Plan, wait_until};
@@ -27,11 +29,16 @@ fn bodies(carries: Carries) -> Vec<Vec<u8>> {
 }
 
 pub fn check(protocol: &Protocol) {
-    let mut pipeline = Pipeline::with_source(Plan::default(), protocol.source);
+    check_with(protocol, protocol.source, &[]);
+}
+
+/// The same with other settings of the source, and with more in the environment of the client.
+pub fn check_with(protocol: &Protocol, source: &str, environment: &[(&str, PathBuf)]) {
+    let mut pipeline = Pipeline::with_source(Plan::default(), source);
     pipeline.start_collectors();
     pipeline.start_adaptors();
     let address = pipeline.address_of(protocol.address);
-    let Some(mut client) = Client::start(protocol, &address, |_| {}) else { return };
+    let Some(mut client) = Client::start_with(protocol, &address, environment, |_| {}) else { return };
     let mut sent = bodies(protocol.carries);
     for body in &sent {
         assert!(client.feed("e2e", body), "the client does not listen any more");

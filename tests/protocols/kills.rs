@@ -13,7 +13,7 @@ use crate::oracle::Record;
 const AHEAD: u64 = 150;
 
 pub fn check(protocol: &Protocol, rounds: u64) {
-    if protocol.answers != Answers::AsItGoes {
+    if protocol.answers == Answers::None {
         return;
     }
     let mut pipeline = Pipeline::with_source(Plan::default(), protocol.source);

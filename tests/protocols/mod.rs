@@ -4,17 +4,22 @@
 //! - `delivery`: what was sent is in the table, byte for byte
 //! - `refusal`: a full spool is shown to the client, and what was answered with OK arrives all the same
 //! - `hostile`: clients that mean harm take nothing from those who do not
+//! - `journald`: the journal of systemd, which nobody sends
+//! - `tls`: the same encrypted, and who is kept out
 //! - `kills`: the adaptor is killed under load; nothing that was acknowledged is lost
 //!
 //! The scripts need Python and Node with the packages that `tests/clients/requirements.txt` and
 //! `tests/clients/package.json` name: `LOGBOOM_TEST_PYTHON` is the interpreter, `LOGBOOM_TEST_NODE_MODULES` the folder of
-//! the installed packages. Without them a test says so and passes.
+//! the installed packages. What else they need are the Debian packages in `tests/clients/packages.txt`. Without them a test
+//! says so and passes.
 
 mod client;
 mod delivery;
 mod hostile;
+mod journald;
 mod kills;
 mod refusal;
+mod tls;
 
 use client::Interpreter;
 
@@ -37,10 +42,8 @@ pub struct Protocol {
 pub enum Answers {
     /// Nothing.
     None,
-    /// Whether they are durable. The script sends them as it gets them.
-    AsItGoes,
-    /// Likewise; the script reads all of its input first.
-    AfterAll,
+    /// Whether they are durable.
+    Each,
 }
 
 /// What bodies a protocol can carry.
@@ -95,7 +98,7 @@ protocols! {
         script: "lines.py",
         address: "127.0.0.1:{port}",
         carries: Carries::Text,
-        answers: Answers::AsItGoes,
+        answers: Answers::Each,
     },
     scribe_facebook_scribe: Protocol {
         source: "type = \"scribe\"\nlisten = \"127.0.0.1:{port}\"",
@@ -103,7 +106,7 @@ protocols! {
         script: "scribe.py",
         address: "127.0.0.1:{port}",
         carries: Carries::Bytes,
-        answers: Answers::AsItGoes,
+        answers: Answers::Each,
     },
     scribe_npm: Protocol {
         source: "type = \"scribe\"\nlisten = \"127.0.0.1:{port}\"",
@@ -111,7 +114,7 @@ protocols! {
         script: "scribe.js",
         address: "127.0.0.1:{port}",
         carries: Carries::Bytes,
-        answers: Answers::AfterAll,
+        answers: Answers::Each,
     },
     forward_fluent_logger: Protocol {
         source: "type = \"forward\"\nlisten = \"127.0.0.1:{port}\"",
@@ -119,7 +122,7 @@ protocols! {
         script: "forward.py",
         address: "127.0.0.1:{port}",
         carries: Carries::Bytes,
-        answers: Answers::AsItGoes,
+        answers: Answers::Each,
     },
     forward_fluent_org_logger_over_a_unix_socket: Protocol {
         source: "type = \"forward\"\ntransport = \"unix\"\npath = \"{socket}\"",
@@ -127,7 +130,23 @@ protocols! {
         script: "forward.js",
         address: "{socket}",
         carries: Carries::Bytes,
-        answers: Answers::AfterAll,
+        answers: Answers::Each,
+    },
+    forward_docker_driver_that_asks_for_acknowledgements: Protocol {
+        source: "type = \"forward\"\nlisten = \"127.0.0.1:{port}\"",
+        interpreter: Interpreter::Go,
+        script: "fluentd_driver.go",
+        address: "127.0.0.1:{port}?request-ack&sub-second-precision",
+        carries: Carries::Bytes,
+        answers: Answers::Each,
+    },
+    forward_docker_driver_over_a_unix_socket: Protocol {
+        source: "type = \"forward\"\ntransport = \"unix\"\npath = \"{socket}\"",
+        interpreter: Interpreter::Go,
+        script: "fluentd_driver.go",
+        address: "{socket}",
+        carries: Carries::Bytes,
+        answers: Answers::None,
     },
     otlp_grpc_python_sdk: Protocol {
         source: "type = \"otlp\"\ngrpc_listen = \"127.0.0.1:{port}\"\nhttp_listen = \"\"",
@@ -135,7 +154,7 @@ protocols! {
         script: "otlp_grpc.py",
         address: "127.0.0.1:{port}",
         carries: Carries::Bytes,
-        answers: Answers::AsItGoes,
+        answers: Answers::Each,
     },
     otlp_http_python_sdk: Protocol {
         source: "type = \"otlp\"\nhttp_listen = \"127.0.0.1:{port}\"\ngrpc_listen = \"\"",
@@ -143,7 +162,7 @@ protocols! {
         script: "otlp_http.py",
         address: "127.0.0.1:{port}",
         carries: Carries::Bytes,
-        answers: Answers::AsItGoes,
+        answers: Answers::Each,
     },
     http: Protocol {
         source: "type = \"http\"\nlisten = \"127.0.0.1:{port}\"",
@@ -151,7 +170,7 @@ protocols! {
         script: "http_post.py",
         address: "127.0.0.1:{port}",
         carries: Carries::Bytes,
-        answers: Answers::AsItGoes,
+        answers: Answers::Each,
     },
     elasticsearch_python_client: Protocol {
         source: "type = \"http\"\nlisten = \"127.0.0.1:{port}\"",
@@ -159,7 +178,7 @@ protocols! {
         script: "elasticsearch_bulk.py",
         address: "127.0.0.1:{port}",
         carries: Carries::Text,
-        answers: Answers::AsItGoes,
+        answers: Answers::Each,
     },
     loki_python_logging_loki: Protocol {
         source: "type = \"http\"\nlisten = \"127.0.0.1:{port}\"",
@@ -167,7 +186,7 @@ protocols! {
         script: "loki.py",
         address: "127.0.0.1:{port}",
         carries: Carries::Text,
-        answers: Answers::AsItGoes,
+        answers: Answers::Each,
     },
     splunk_hec: Protocol {
         source: "type = \"http\"\nlisten = \"127.0.0.1:{port}\"",
@@ -175,7 +194,7 @@ protocols! {
         script: "splunk.py",
         address: "127.0.0.1:{port}",
         carries: Carries::Text,
-        answers: Answers::AsItGoes,
+        answers: Answers::Each,
     },
     syslog_octets_counted: Protocol {
         source: "type = \"syslog\"\ntransport = \"tcp\"\nlisten = \"127.0.0.1:{port}\"",

@@ -83,10 +83,15 @@ async fn give_all<W: AsyncWrite + Unpin>(
                 }
             };
             // Whether these records are on disk is not known, so nothing may be said of them, or of any that follow.
-            if outcome == Err(Refused::Closed) {
-                return Err(io::Error::other(Refused::Closed));
+            let settled = match outcome {
+                Err(Refused::Closed) => Err(Refused::Closed),
+                outcome => answer.settle(outcome),
+            };
+            if let Err(refused) = settled {
+                // What is known already is said all the same: who is not told sends it again.
+                output.flush().await?;
+                return Err(io::Error::other(refused));
             }
-            answer.settle(outcome).map_err(io::Error::other)?;
         }
         answer.write(&mut output.ready);
         if output.ready.len() >= WRITE_BYTES {
@@ -112,5 +117,46 @@ impl<W: AsyncWrite + Unpin> Output<W> {
             self.ready.clear();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+    use crate::intake::Intake;
+
+    /// What [`give`] is asked to say, and whether the connection must end instead.
+    struct Said(Option<Receipt>, &'static [u8], bool);
+
+    impl Answer for Said {
+        fn next(&mut self) -> Option<Receipt> {
+            self.0.take()
+        }
+
+        fn settle(&mut self, _: Result<(), Refused>) -> Result<(), Refused> {
+            if self.2 { Err(Refused::Full) } else { Ok(()) }
+        }
+
+        fn write(&self, out: &mut Vec<u8>) {
+            out.extend_from_slice(self.1);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_known_is_said_before_a_later_outcome_ends_the_connection() {
+        let known = || Some(Intake::new(1 << 10, 1 << 10).known());
+        let (mut peer, writer) = tokio::io::duplex(1 << 10);
+        let (sender, queue) = mpsc::channel(4);
+        for said in [Said(known(), b"one ", false), Said(None, b"two", false), Said(known(), b"never", true)] {
+            assert!(sender.send(said).await.is_ok());
+        }
+        let (stop, gone) = (CancellationToken::new(), CancellationToken::new());
+        give(writer, queue, WRITE_TIMEOUT, &stop, &gone).await;
+        assert!(gone.is_cancelled());
+        let mut answers = String::new();
+        peer.read_to_string(&mut answers).await.unwrap();
+        assert_eq!(answers, "one two");
     }
 }

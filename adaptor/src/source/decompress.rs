@@ -1,4 +1,4 @@
-//! The one place where what producers compressed is decompressed: never beyond a limit that is known before.
+//! The one place where what producers compressed is decompressed: never beyond limits that are known before.
 
 use std::io::{self, Read};
 
@@ -15,54 +15,83 @@ pub(crate) enum Compression {
     Snappy,
 }
 
+/// What is allowed to come of compressed bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// The most bytes.
+    pub(crate) bytes_max: usize,
+    /// The most times the compressed size, where that is more than [`RATIO_BYTES_MIN`].
+    pub(crate) ratio_max: usize,
+}
+
+/// What comes of compressed bytes may always have this many: so little is no harm, whatever it was packed into.
+///
+/// Batches of most shippers are smaller. Logs with times or numbers in them shrink 40 to 150 times at most, and the same
+/// line again and again 300 times with DEFLATE, whose bound is 1032; but 10,000 times with Zstandard.
+pub(crate) const RATIO_BYTES_MIN: usize = 4 << 20;
+
+impl Bounds {
+    /// How much may come of `compressed` bytes, and the error when it is more.
+    fn of(self, compressed: usize) -> (usize, DecompressError) {
+        let of_ratio = compressed.saturating_mul(self.ratio_max).max(RATIO_BYTES_MIN);
+        match of_ratio < self.bytes_max {
+            true => (of_ratio, DecompressError::TooDense(self.ratio_max)),
+            false => (self.bytes_max, DecompressError::TooLarge(self.bytes_max)),
+        }
+    }
+}
+
 /// Why bytes were not decompressed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DecompressError {
     /// There is more in it than is allowed.
-    #[error("it has more than {0} bytes when decompressed")]
+    #[error("it has more than {0} bytes when decompressed, which is `max_frame`")]
     TooLarge(usize),
+    /// There is more in it, for its size, than is allowed.
+    #[error("it has more than 4 MiB and more than {0} times its size when decompressed, which is `max_ratio`")]
+    TooDense(usize),
     /// It is damaged, or not what it is said to be.
     #[error("it cannot be decompressed: {0}")]
     Damaged(#[from] io::Error),
 }
 
-/// The bytes behind `compressed`, at most `bytes_max`. Memory grows with what is there, not with what a header claims.
+/// The bytes behind `compressed`, within `bounds`. Memory grows with what is there, not with what a header claims.
 pub(crate) fn decompress(
     compression: Compression,
     compressed: &[u8],
-    bytes_max: usize,
+    bounds: Bounds,
 ) -> Result<Vec<u8>, DecompressError> {
-    match compression {
-        Compression::Gzip => read(flate2::read::MultiGzDecoder::new(compressed), bytes_max),
-        Compression::Zlib => read(flate2::read::ZlibDecoder::new(compressed), bytes_max),
+    let (bytes_max, too_much) = bounds.of(compressed.len());
+    let bytes = match compression {
+        Compression::Gzip => read(flate2::read::MultiGzDecoder::new(compressed), bytes_max)?,
+        Compression::Zlib => read(flate2::read::ZlibDecoder::new(compressed), bytes_max)?,
         Compression::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(compressed)?;
             // A window is allocated as a whole: 8 MiB is what every encoder stays within unless told otherwise.
             decoder.window_log_max(23)?;
-            read(decoder, bytes_max)
+            read(decoder, bytes_max)?
         }
         Compression::Snappy => {
             let damaged = |error: snap::Error| DecompressError::Damaged(io::Error::other(error));
             let length = snap::raw::decompress_len(compressed).map_err(damaged)?;
             // Snappy has no end of its own, only the length that it claims: at most about 21 times the input is real.
-            if length > bytes_max {
-                return Err(DecompressError::TooLarge(bytes_max));
+            match length > bytes_max {
+                true => None,
+                false if length / 64 > compressed.len() => {
+                    return Err(DecompressError::Damaged(io::Error::other("its length is not the one that it claims")));
+                }
+                false => Some(snap::raw::Decoder::new().decompress_vec(compressed).map_err(damaged)?),
             }
-            if length / 64 > compressed.len() {
-                return Err(DecompressError::Damaged(io::Error::other("its length is not the one that it claims")));
-            }
-            snap::raw::Decoder::new().decompress_vec(compressed).map_err(damaged)
         }
-    }
+    };
+    bytes.ok_or(too_much)
 }
 
-fn read(decoder: impl Read, bytes_max: usize) -> Result<Vec<u8>, DecompressError> {
+/// All of it, or nothing when that is more than `bytes_max`.
+fn read(decoder: impl Read, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     decoder.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
-    match bytes.len() > bytes_max {
-        true => Err(DecompressError::TooLarge(bytes_max)),
-        false => Ok(bytes),
-    }
+    Ok((bytes.len() <= bytes_max).then_some(bytes))
 }
 
 #[cfg(test)]
@@ -71,6 +100,11 @@ mod tests {
 
     use super::*;
     use crate::source::testing::gzip;
+
+    /// Bounds that only the count of bytes matters of.
+    const fn at_most(bytes_max: usize) -> Bounds {
+        Bounds { bytes_max, ratio_max: usize::MAX }
+    }
 
     const ALL: [Compression; 4] = [Compression::Gzip, Compression::Zlib, Compression::Zstd, Compression::Snappy];
 
@@ -93,17 +127,50 @@ mod tests {
         let text = b"a line of a log\n".repeat(1000);
         for compression in ALL {
             let compressed = compress(compression, &text);
-            assert_eq!(decompress(compression, &compressed, text.len()).unwrap(), text, "{compression:?}");
-            let error = decompress(compression, &compressed, text.len() - 1).unwrap_err();
+            assert_eq!(decompress(compression, &compressed, at_most(text.len())).unwrap(), text, "{compression:?}");
+            let error = decompress(compression, &compressed, at_most(text.len() - 1)).unwrap_err();
             assert!(matches!(error, DecompressError::TooLarge(15_999)), "{compression:?}: {error}");
         }
+    }
+
+    #[test]
+    fn what_is_too_dense_is_refused_when_it_is_not_small() {
+        let bounds = Bounds { bytes_max: 64 << 20, ratio_max: 100 };
+        for compression in [Compression::Gzip, Compression::Zlib, Compression::Zstd] {
+            let small = compress(compression, &vec![0; RATIO_BYTES_MIN]);
+            assert_eq!(decompress(compression, &small, bounds).unwrap().len(), RATIO_BYTES_MIN, "{compression:?}");
+            let bomb = compress(compression, &vec![0; RATIO_BYTES_MIN + 1]);
+            let error = decompress(compression, &bomb, bounds).unwrap_err();
+            assert!(matches!(error, DecompressError::TooDense(100)), "{compression:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn logs_that_repeat_themselves_are_not_too_dense() {
+        let bounds = Bounds { bytes_max: 64 << 20, ratio_max: 500 };
+        let same = b"ERROR connection refused: 10.0.0.1:5432\n".repeat(200_000);
+        for compression in [Compression::Gzip, Compression::Zlib, Compression::Snappy] {
+            let compressed = compress(compression, &same);
+            assert_eq!(decompress(compression, &compressed, bounds).unwrap().len(), same.len(), "{compression:?}");
+        }
+        let counted: String = (0..100_000)
+            .map(|n| {
+                format!(
+                    "{{\"time_ms\":{},\"message\":\"connection refused: 10.0.0.1:5432\"}}\n",
+                    1_790_000_000_000u64 + n
+                )
+            })
+            .collect();
+        assert!(counted.len() > RATIO_BYTES_MIN);
+        let compressed = compress(Compression::Zstd, counted.as_bytes());
+        assert_eq!(decompress(Compression::Zstd, &compressed, bounds).unwrap().len(), counted.len());
     }
 
     #[test]
     fn members_of_gzip_and_frames_of_zstd_follow_one_another() {
         for compression in [Compression::Gzip, Compression::Zstd] {
             let two = [compress(compression, b"one "), compress(compression, b"two")].concat();
-            assert_eq!(decompress(compression, &two, 100).unwrap(), b"one two");
+            assert_eq!(decompress(compression, &two, at_most(100)).unwrap(), b"one two");
         }
     }
 
@@ -113,16 +180,16 @@ mod tests {
         for compression in ALL {
             let compressed = compress(compression, &text);
             for end in 0..compressed.len() {
-                let cut = decompress(compression, &compressed[..end], 10_000);
+                let cut = decompress(compression, &compressed[..end], at_most(10_000));
                 assert!(cut.is_err() || cut.unwrap().len() < text.len(), "{compression:?} cut at {end}");
             }
             for at in 0..compressed.len() {
                 let mut damaged = compressed.clone();
                 damaged[at] ^= 0x55;
-                let _ = decompress(compression, &damaged, 10_000);
+                let _ = decompress(compression, &damaged, at_most(10_000));
             }
         }
         let claims_much = [0xff, 0xff, 0xff, 0x7f, 0];
-        assert!(decompress(Compression::Snappy, &claims_much, usize::MAX / 2).is_err());
+        assert!(decompress(Compression::Snappy, &claims_much, at_most(usize::MAX / 2)).is_err());
     }
 }

@@ -14,6 +14,8 @@ use crate::section::Section;
 
 /// How large a frame may be allowed to be.
 const FRAME_BYTES: RangeInclusive<u64> = 64 << 10..=64 << 20;
+/// How far what is compressed may be allowed to grow.
+const RATIO: RangeInclusive<u64> = 10..=100_000;
 
 /// `port` on loopback: where a protocol listens by default.
 const fn loopback(port: u16) -> SocketAddr {
@@ -107,6 +109,8 @@ pub struct ForwardSource {
     pub shared_key: Option<Secret>,
     /// The most bytes of a message, also decompressed; 64 KiB to 64 MiB.
     pub max_frame: usize,
+    /// How many times its compressed size one may have, where that is more than 4 MiB; 10 to 100,000.
+    pub max_ratio: usize,
 }
 
 /// Settings of a source of type `otlp`.
@@ -120,6 +124,8 @@ pub struct OtlpSource {
     pub token: Option<Secret>,
     /// The most bytes of a request, also decompressed; 64 KiB to 64 MiB.
     pub max_frame: usize,
+    /// How many times its compressed size one may have, where that is more than 4 MiB; 10 to 100,000.
+    pub max_ratio: usize,
 }
 
 /// Settings of a source of type `http`.
@@ -131,6 +137,8 @@ pub struct HttpSource {
     pub token: Option<Secret>,
     /// The most bytes of a request, also decompressed; 64 KiB to 64 MiB.
     pub max_frame: usize,
+    /// How many times its compressed size one may have, where that is more than 4 MiB; 10 to 100,000.
+    pub max_ratio: usize,
 }
 
 /// Settings of a source of type `gelf`.
@@ -140,10 +148,16 @@ pub struct GelfSource {
     pub transport: Transport,
     /// The most bytes of a message, also decompressed; 64 KiB to 64 MiB.
     pub max_frame: usize,
+    /// How many times its compressed size one may have, where that is more than 4 MiB; 10 to 100,000.
+    pub max_ratio: usize,
 }
 
 fn max_frame(section: &Section<'_>) -> Result<usize, Error> {
     Ok(section.get("max_frame").size(FRAME_BYTES)? as usize)
+}
+
+fn max_ratio(section: &Section<'_>) -> Result<usize, Error> {
+    Ok(section.get("max_ratio").count(RATIO)? as usize)
 }
 
 fn secret(section: &Section<'_>, key: &str) -> Result<Option<Secret>, Error> {
@@ -189,7 +203,7 @@ impl ForwardSource {
         let shared_key = secret(section, "shared_key_file")?;
         let carriers = [("tcp", Carrier::Tcp), ("unix", Carrier::Unix)];
         let transport = Transport::read(section, &carriers, 24224, shared_key.is_some())?;
-        Ok(Self { transport, shared_key, max_frame: max_frame(section)? })
+        Ok(Self { transport, shared_key, max_frame: max_frame(section)?, max_ratio: max_ratio(section)? })
     }
 }
 
@@ -209,7 +223,7 @@ impl OtlpSource {
         if grpc.is_none() && http.is_none() {
             return Err(section.wrong("grpc_listen", "is empty, and so is `http_listen`; set at least one of them"));
         }
-        Ok(Self { grpc, http, token, max_frame: max_frame(section)? })
+        Ok(Self { grpc, http, token, max_frame: max_frame(section)?, max_ratio: max_ratio(section)? })
     }
 }
 
@@ -217,7 +231,7 @@ impl HttpSource {
     pub(super) fn read(section: &Section<'_>) -> Result<Self, Error> {
         let token = secret(section, "token_file")?;
         let tcp = TcpSource::of_protocol(section, loopback(14680), token.is_some())?;
-        Ok(Self { tcp, token, max_frame: max_frame(section)? })
+        Ok(Self { tcp, token, max_frame: max_frame(section)?, max_ratio: max_ratio(section)? })
     }
 }
 
@@ -225,6 +239,6 @@ impl GelfSource {
     pub(super) fn read(section: &Section<'_>) -> Result<Self, Error> {
         let carriers = [("udp", Carrier::Udp), ("tcp", Carrier::Tcp)];
         let transport = Transport::read(section, &carriers, 12201, false)?;
-        Ok(Self { transport, max_frame: max_frame(section)? })
+        Ok(Self { transport, max_frame: max_frame(section)?, max_ratio: max_ratio(section)? })
     }
 }

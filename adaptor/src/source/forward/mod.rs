@@ -33,7 +33,7 @@ use futures::FutureExt;
 use logboom_config::{ForwardSource, Secret, Source, Transport};
 use tokio_util::sync::CancellationToken;
 
-use super::decompress::{Compression, decompress};
+use super::decompress::{Bounds, Compression, decompress};
 use super::exchange::{self, Protocol, RECORD_BYTES, Round, Shared, Step, Violation};
 use super::funnel::Funnel;
 use super::net;
@@ -57,7 +57,7 @@ pub(super) fn open(
     context: Context,
     stop: CancellationToken,
 ) -> Result<Running, String> {
-    let ForwardSource { transport, shared_key, max_frame } = settings;
+    let ForwardSource { transport, shared_key, max_frame, max_ratio } = settings;
     let (listener, allowed) = match &transport {
         Transport::Tcp(tcp) => net::bind_tcp(&source.name, tcp, &[])?,
         Transport::Unix(unix) => net::bind_unix_stream(&source.name, unix)?,
@@ -67,7 +67,7 @@ pub(super) fn open(
     let serve = {
         let inlet = inlet.clone();
         move |connection| {
-            let events = Conversation::new(inlet.clone(), shared_key.clone(), max_frame);
+            let events = Conversation::new(inlet.clone(), shared_key.clone(), max_frame, max_ratio);
             exchange::serve(inlet.clone(), shared.clone(), events, connection)
         }
     };
@@ -78,6 +78,7 @@ pub(super) fn open(
 struct Conversation {
     inlet: Arc<Inlet>,
     frame_max: usize,
+    ratio_max: usize,
     /// Until the client has proved the key.
     handshake: Option<Handshake>,
     scanner: Scanner,
@@ -113,11 +114,12 @@ enum Opened {
 }
 
 impl Conversation {
-    fn new(inlet: Arc<Inlet>, key: Option<Secret>, frame_max: usize) -> Self {
+    fn new(inlet: Arc<Inlet>, key: Option<Secret>, frame_max: usize, ratio_max: usize) -> Self {
         let handshake = key.map(|key| Handshake::new(key, &inlet.context().host));
         Self {
             inlet,
             frame_max,
+            ratio_max,
             handshake,
             scanner: Scanner::default(),
             open: None,
@@ -131,7 +133,8 @@ impl Conversation {
     fn message(&mut self, message: &[u8], round: &mut Round) -> Result<Step, Violation> {
         let mut open = match self.open.take() {
             Some(Open { events: Opened::Packed(compression, at), tag, chunk, .. }) => {
-                let events = decompress(compression, &message[at], self.frame_max)
+                let bounds = Bounds { bytes_max: self.frame_max, ratio_max: self.ratio_max };
+                let events = decompress(compression, &message[at], bounds)
                     .map_err(|error| Violation::new(format!("of its events: {error}")))?;
                 message::check(&events, &mut self.inner)?;
                 Open { tag, left: events.len(), events: Opened::Unpacked(events), chunk }

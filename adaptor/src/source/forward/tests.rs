@@ -479,7 +479,7 @@ mod shared_key {
 /// All that the source makes of bytes in these pieces: records, answers, and whether the connection goes on.
 fn converse(pieces: &[&[u8]]) -> (Vec<Seen>, Vec<u8>, bool) {
     let context = context();
-    let events = Conversation::new(Inlet::new(source(&settings()), context.clone()), None, 64 << 10);
+    let events = Conversation::new(Inlet::new(source(&settings()), context.clone()), None, 64 << 10, 500);
     exchange::testing::converse(events, &context.intake, pieces)
 }
 

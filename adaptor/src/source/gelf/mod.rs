@@ -18,7 +18,7 @@ use memchr::memchr;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::decompress::{Compression, DecompressError, decompress};
+use super::decompress::{Bounds, Compression, DecompressError, decompress};
 use super::net::{self, Datagram, DatagramSocket, Decoder};
 use super::{Context, Inlet, Malformed, Running};
 use crate::counters::Counters;
@@ -41,28 +41,28 @@ pub(super) fn open(
     stop: CancellationToken,
 ) -> Result<Running, String> {
     let name = source.name.clone();
-    let max_frame = settings.max_frame;
+    let bounds = Bounds { bytes_max: settings.max_frame, ratio_max: settings.max_ratio };
     match &settings.transport {
         Transport::Tcp(tcp) => {
             let (listener, allowed) = net::bind_tcp(&name, tcp, &[])?;
             let inlet = Inlet::new(source, context);
             let serve = {
                 let inlet = inlet.clone();
-                move |connection| net::take_messages(connection, inlet.clone(), Flow::new(&inlet, max_frame))
+                move |connection| net::take_messages(connection, inlet.clone(), Flow::new(&inlet, bounds.bytes_max))
             };
             Ok(net::serve(listener, allowed, inlet, stop, serve).boxed())
         }
         Transport::Udp(udp) => {
             let socket = net::bind_udp(&name, udp)?;
-            Ok(datagrams(socket, Inlet::new(source, context), max_frame, stop).boxed())
+            Ok(datagrams(socket, Inlet::new(source, context), bounds, stop).boxed())
         }
         Transport::Unix(_) => Err("`transport = \"unix\"` is not for GELF: set \"udp\" or \"tcp\"".to_owned()),
     }
 }
 
-async fn datagrams(socket: DatagramSocket, inlet: Arc<Inlet>, max_frame: usize, stop: CancellationToken) {
+async fn datagrams(socket: DatagramSocket, inlet: Arc<Inlet>, bounds: Bounds, stop: CancellationToken) {
     let counters = inlet.context().counters.clone();
-    let mut packets = Packets { messages: Messages::new(&inlet), chunks: Chunks::default(), max_frame, counters };
+    let mut packets = Packets { messages: Messages::new(&inlet), chunks: Chunks::default(), bounds, counters };
     net::receive(socket, inlet, stop, move |datagram, chunk| packets.take(&datagram, Instant::now(), chunk)).await;
 }
 
@@ -70,7 +70,7 @@ async fn datagrams(socket: DatagramSocket, inlet: Arc<Inlet>, max_frame: usize, 
 struct Packets {
     messages: Messages,
     chunks: Chunks,
-    max_frame: usize,
+    bounds: Bounds,
     counters: Arc<Counters>,
 }
 
@@ -79,7 +79,7 @@ impl Packets {
         if !chunks::is_chunk(datagram.bytes) {
             return self.message(datagram.bytes, datagram.observed, chunk);
         }
-        let assembled = self.chunks.take(datagram.peer, datagram.bytes, self.max_frame, now);
+        let assembled = self.chunks.take(datagram.peer, datagram.bytes, self.bounds.bytes_max, now);
         self.counters.messages_incomplete.add(self.chunks.given_up());
         match assembled {
             Ok(Assembled::Waiting) => {}
@@ -98,9 +98,11 @@ impl Packets {
             }
             _ => return self.messages.take(without_end(bytes), observed, chunk),
         };
-        match decompress(compression, bytes, self.max_frame) {
+        match decompress(compression, bytes, self.bounds) {
             Ok(text) => self.messages.take(without_end(&text), observed, chunk),
-            Err(DecompressError::TooLarge(_)) => self.refuse("it has more than `max_frame` bytes when decompressed"),
+            Err(error @ (DecompressError::TooLarge(_) | DecompressError::TooDense(_))) => {
+                self.refuse(&error.to_string())
+            }
             Err(error) => self.messages.take_plain(bytes, &error.to_string(), observed, chunk),
         }
     }

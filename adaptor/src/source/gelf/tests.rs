@@ -17,7 +17,7 @@ use super::*;
 impl Rig {
     async fn udp_gelf(&self, max_frame: usize) -> (UdpSocket, JoinHandle<()>) {
         let address = free_address();
-        let settings = GelfSource { transport: Transport::Udp(UdpSource::at(address)), max_frame };
+        let settings = GelfSource { transport: Transport::Udp(UdpSource::at(address)), max_frame, max_ratio: 500 };
         let running = self.open(Source::new("in", SourceKind::Gelf(settings))).await;
         let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         client.connect(address).await.unwrap();
@@ -26,7 +26,7 @@ impl Rig {
 
     async fn tcp_gelf(&self, max_frame: usize) -> (SocketAddr, JoinHandle<()>) {
         let address = free_address();
-        let settings = GelfSource { transport: Transport::Tcp(TcpSource::at(address)), max_frame };
+        let settings = GelfSource { transport: Transport::Tcp(TcpSource::at(address)), max_frame, max_ratio: 500 };
         (address, self.open(Source::new("in", SourceKind::Gelf(settings))).await)
     }
 }
@@ -181,7 +181,8 @@ fn any_split_of_the_bytes_of_a_connection_gives_the_same_records() {
 fn no_datagrams_and_no_bytes_of_a_connection_make_it_panic() {
     let inlet = inlet();
     let counters = inlet.context().counters.clone();
-    let mut packets = Packets { messages: Messages::new(&inlet), chunks: Chunks::default(), max_frame: 1000, counters };
+    let bounds = Bounds { bytes_max: 1000, ratio_max: 500 };
+    let mut packets = Packets { messages: Messages::new(&inlet), chunks: Chunks::default(), bounds, counters };
     let text = message("a");
     let (zipped, deflated) = (gzip(text.as_bytes()), zlib(text.as_bytes(), 6));
     let chunks = chunked(&zipped, 1, 40);

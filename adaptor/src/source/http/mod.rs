@@ -57,7 +57,7 @@ pub(super) fn open(
     stop: CancellationToken,
 ) -> Result<Running, String> {
     let (listener, allowed) = bind_tcp(&source.name, &settings.tcp, &PROTOCOLS)?;
-    let limits = Limits { body_max: settings.max_frame, ..Limits::default() };
+    let limits = Limits { body_max: settings.max_frame, ratio_max: settings.max_ratio, ..Limits::default() };
     let door = Door::new(&source.name, context.counters.clone(), limits);
     let inlet = Inlet::new(source, context);
     let shared = Arc::new(Shared { inlet, token: settings.token, acks: AtomicU64::new(0) });

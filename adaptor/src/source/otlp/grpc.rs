@@ -95,7 +95,7 @@ pub(super) fn code(refusal: &Refusal) -> u64 {
         // DEADLINE_EXCEEDED
         Refusal::Slow => 4,
         // RESOURCE_EXHAUSTED. Without a `RetryInfo`, clients do not send it again.
-        Refusal::TooLarge(_) | Refusal::TooMany => 8,
+        Refusal::TooLarge(_) | Refusal::TooDense(_) | Refusal::TooMany => 8,
         // UNIMPLEMENTED
         Refusal::Encoding | Refusal::MediaType(_) | Refusal::NotFound | Refusal::Method(_) => 12,
         // UNAVAILABLE

@@ -62,7 +62,7 @@ pub(super) fn open(
 ) -> Result<Running, String> {
     let listeners = [&settings.grpc, &settings.http].into_iter().flatten();
     let bound = listeners.map(|tcp| bind_tcp(&source.name, tcp, &PROTOCOLS)).collect::<Result<Vec<_>, _>>()?;
-    let limits = Limits { body_max: settings.max_frame, ..Limits::default() };
+    let limits = Limits { body_max: settings.max_frame, ratio_max: settings.max_ratio, ..Limits::default() };
     let door = Door::new(&source.name, context.counters.clone(), limits);
     let export = Arc::new(Export { inlet: Inlet::new(source, context), token: settings.token });
     let serve = bound.into_iter().map(move |(listener, allowed)| {

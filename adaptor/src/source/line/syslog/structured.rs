@@ -87,14 +87,20 @@ impl<'m> Reading<'m, '_> {
             self.made.push('.');
             self.push_lossy(name);
         }
-        let end = self.made.len();
-        for number in 2.. {
-            let key = &self.made[start..];
-            if self.fields.iter().all(|(other, _)| other.of(&self.made) != key) {
-                break;
+        // The number behind the largest is free. One look at all, for a sender may repeat a name as often as there is room.
+        let (mut taken, mut last) = (false, 1);
+        for (other, _) in &self.fields {
+            match other.of(&self.made).strip_prefix(&self.made[start..]) {
+                Some("") => taken = true,
+                Some(rest) => {
+                    let number = rest.strip_prefix('.').and_then(|digits| digits.parse::<u32>().ok());
+                    last = last.max(number.map_or(1, u64::from));
+                }
+                None => {}
             }
-            self.made.truncate(end);
-            self.made.push_str(&format!(".{number}"));
+        }
+        if taken {
+            self.made.push_str(&format!(".{}", last + 1));
         }
         Ok(Text::Made(start..self.made.len()))
     }

@@ -55,6 +55,11 @@ pub(crate) enum Refusal {
     /// The body is larger than allowed.
     #[error("the body has more than {0} bytes; send smaller requests, or set a larger `max_frame`")]
     TooLarge(usize),
+    /// The body is larger, for its compressed size, than allowed.
+    #[error(
+        "the body has more than 4 MiB and more than {0} times its size when decompressed; compress it less, or set a larger `max_ratio`"
+    )]
+    TooDense(usize),
     /// There are more records in it than a request may have.
     #[error("the body has more than {RECORDS_MAX} records; send smaller requests")]
     TooMany,
@@ -99,7 +104,7 @@ pub(crate) enum Refusal {
 impl Refusal {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Self::TooLarge(_) | Self::TooMany => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge(_) | Self::TooDense(_) | Self::TooMany => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::Busy | Self::Later => StatusCode::SERVICE_UNAVAILABLE,
             Self::Cut | Self::Damaged(_) | Self::Malformed(_) => StatusCode::BAD_REQUEST,
@@ -216,10 +221,11 @@ impl Ask {
     pub(crate) async fn decompressed(&mut self, how: Compression, compressed: &[u8]) -> Result<Bytes, Refusal> {
         // The semaphore is never closed.
         let permit = self.door.decompressions.acquire().await.ok();
-        let decompressed = decompress(how, compressed, self.door.limits.body_max);
+        let decompressed = decompress(how, compressed, self.door.limits.decompressed());
         drop(permit);
         let bytes = decompressed.map_err(|error| match error {
             DecompressError::TooLarge(max) => Refusal::TooLarge(max),
+            DecompressError::TooDense(max) => Refusal::TooDense(max),
             error => Refusal::Damaged(error),
         })?;
         self.take_room(compressed.len() + bytes.len()).await?;

@@ -48,6 +48,7 @@ pub(in crate::source) use store::Taker;
 use super::listener::serve_named;
 use super::{Allowed, Connection, DRAIN_QUIET, DRAIN_TIME, Listener, Stream};
 use crate::counters::Counters;
+use crate::source::decompress::Bounds;
 
 /// What ALPN may choose from, where a listener has TLS.
 pub(crate) const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -79,6 +80,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(crate) struct Limits {
     /// Bytes of a body, as it comes and decompressed.
     pub(crate) body_max: usize,
+    /// How many times its compressed size a body may have, where that is much.
+    pub(crate) ratio_max: usize,
     /// From the first byte of an HTTP/1 request to the end of its head.
     pub(crate) head: Duration,
     /// For a body, or for every 64 KiB of it.
@@ -91,10 +94,17 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_max: 1 << 20,
+            ratio_max: 500,
             head: Duration::from_secs(10),
             body: Duration::from_secs(60),
             write: Duration::from_secs(10),
         }
+    }
+}
+
+impl Limits {
+    fn decompressed(&self) -> Bounds {
+        Bounds { bytes_max: self.body_max, ratio_max: self.ratio_max }
     }
 }
 

@@ -25,6 +25,7 @@ struct Echo {
 }
 
 const QUICK: Limits = Limits {
+    ratio_max: 500,
     body_max: 100_000,
     head: Duration::from_millis(200),
     body: Duration::from_millis(300),
