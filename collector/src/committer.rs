@@ -22,6 +22,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::batch::{Batch, Filtered};
 use crate::marks::Marks;
+use crate::output::OutputRatio;
 
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
@@ -33,6 +34,8 @@ pub struct Committer {
     pub marks: Marks,
     pub files: FileSettings,
     pub options: TableOptions,
+    /// Learns what batches come to.
+    pub output: OutputRatio,
     /// Checkpoints run here, off the way of acknowledgements.
     pub background: TaskTracker,
     pub checkpointing: Arc<tokio::sync::Semaphore>,
@@ -128,6 +131,7 @@ impl Committer {
         rejected: &mut HashSet<usize>,
     ) -> Result<Option<Vec<DataFile>>, logboom_sink::Error> {
         let entries: Vec<usize> = filtered.entries.iter().copied().filter(|index| !rejected.contains(index)).collect();
+        let block_bytes = entries.iter().map(|&index| batch.entries()[index].block.bytes().len() as u64).sum();
         let blocks: Vec<Block> = entries.iter().map(|&index| batch.entries()[index].block.clone()).collect();
         let date = self.options.clock.now().wall.to_zoned(TimeZone::UTC).date();
         let (store, settings) = (self.store.clone(), self.files.clone());
@@ -137,7 +141,10 @@ impl Committer {
             tokio::task::spawn_blocking(move || runtime.block_on(merge(&store, &blocks, date, &settings))).await;
         crash::point("collector.data.after");
         match merged.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) {
-            Ok(files) => Ok(Some(files)),
+            Ok(files) => {
+                self.output.learn(block_bytes, files.iter().map(|file| file.size).sum());
+                Ok(Some(files))
+            }
             Err(MergeError::Store(error)) => Err(error),
             Err(MergeError::Block { index, error }) => {
                 let index = entries[index];

@@ -7,6 +7,7 @@ mod batch;
 mod batcher;
 mod committer;
 mod marks;
+mod output;
 mod session;
 
 use std::net::SocketAddr;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use logboom_config::{Collector as Settings, Sink};
+use logboom_config::{ByteSize, Collector as Settings, Sink};
 use logboom_sink::table::{TableOptions, View};
 use logboom_sink::{FileSettings, Store};
 use tokio::net::TcpListener;
@@ -27,6 +28,7 @@ use tracing::{info, warn};
 use batcher::{Batcher, Limits};
 use committer::Committer;
 use marks::Marks;
+use output::OutputRatio;
 use session::{Context, MEMORY_UNIT};
 
 /// Why a collector cannot start. One line.
@@ -90,8 +92,20 @@ impl Collector {
         let marks = Marks::new(view.clone());
 
         // Half the memory closes a batch, so that the next one can fill while it is committed.
-        let bytes = files.target_file_size.min(settings.memory / 2);
-        let (batcher, intake) = Batcher::new(Limits { interval: settings.flush_interval, bytes });
+        let block_bytes = settings.memory / 2;
+        let limits = Limits { interval: settings.flush_interval, file_bytes: files.target_file_size, block_bytes };
+        let output = OutputRatio::default();
+        if let Some(reached) = limits.file_bytes_reached(&output) {
+            let (target, memory) = (ByteSize(files.target_file_size), ByteSize(settings.memory));
+            warn!(
+                "collector.memory = {memory} ends batches at files of about {reached}, sink.target_file_size = {target} \
+                 notwithstanding; more memory makes them larger at once, compaction later",
+                reached = ByteSize(reached >> 20 << 20)
+            );
+        }
+        // While a batch is merged, its rows take as much again at most.
+        let files = FileSettings { merge_memory: settings.memory as usize, ..files };
+        let (batcher, intake) = Batcher::new(limits, output.clone());
         let (batches, closed) = mpsc::channel(1);
         let background = TaskTracker::new();
         let committer = Committer {
@@ -100,6 +114,7 @@ impl Collector {
             marks: marks.clone(),
             files,
             options,
+            output,
             background: background.clone(),
             checkpointing: Arc::new(Semaphore::new(1)),
         };
