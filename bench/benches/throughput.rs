@@ -7,8 +7,13 @@
 //! - adaptor: a file, or a unix socket, to a synced spool. Floor: read the input from
 //!   there, encode it once with zstd level 1.
 //! - protocols: records of 200 bytes over one connection to a synced spool, each protocol beside plain `tcp` lines.
+//! - sink: blocks of sixteen hosts and twelve categories, half of them with attributes, severity and trace ids, to
+//!   Parquet on a local folder. Floor: the same rows, decoded and sorted already, encoded by the bare Parquet writer
+//!   with the same properties.
 //! - collector: blocks of eight streams to Parquet on a local folder. Floor: decode them once with zstd, encode their
 //!   columns once as Parquet with zstd level 1.
+
+mod sink;
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
@@ -60,13 +65,25 @@ fn main() {
     let ratio = bytes as f64 / compressed as f64;
     println!("{lines} lines, {} bytes each, zstd-1 {ratio:.1}:1", bytes / lines);
     let wanted = |name: &str| args.iter().skip(1).all(|arg| arg.starts_with('-') || name.contains(arg.as_str()));
-    let paths: [(&str, Box<Measure<'_>>); 3] = [
+    let load = std::cell::OnceCell::new();
+    let plain = std::cell::OnceCell::new();
+    let paths: [(&str, Box<Measure<'_>>); 4] = [
         ("adaptor, file to spool", Box::new(|| (cpu(|| compress(&input)), adaptor_file(&input, lines)))),
         ("adaptor, unix socket to spool", Box::new(|| (socket_floor(&input), adaptor_socket(&input, lines)))),
-        ("collector, blocks to Parquet", {
-            let blocks = blocks(&input);
-            Box::new(move || (cpu(|| collector_floor(&blocks)), collector(&blocks, lines)))
-        }),
+        (
+            "sink, blocks to Parquet",
+            Box::new(|| {
+                let text = || sink::Load::new(&std::fs::read(&input).expect("it exists"));
+                load.get_or_init(text).measure()
+            }),
+        ),
+        (
+            "collector, plain blocks to Parquet",
+            Box::new(|| {
+                let blocks = plain.get_or_init(|| blocks(&input));
+                (cpu(|| collector_floor(blocks)), collector(blocks, lines))
+            }),
+        ),
     ];
     for (name, path) in paths.iter().filter(|(name, _)| wanted(name)) {
         let mut runs: Vec<(f64, f64)> = (0..rounds.max(1)).map(|_| path()).collect();

@@ -31,8 +31,9 @@ pub struct Entry {
 #[derive(Default)]
 pub struct Batch {
     entries: Vec<Entry>,
+    /// When each of them came.
+    arrived: Vec<Instant>,
     bytes: u64,
-    since: Option<Instant>,
 }
 
 /// What of a batch may be committed.
@@ -59,8 +60,29 @@ impl Batch {
     /// Adds a block.
     pub fn push(&mut self, now: Instant, entry: Entry) {
         self.bytes += entry.block.bytes().len() as u64;
-        self.since.get_or_insert(now);
+        self.arrived.push(now);
         self.entries.push(entry);
+    }
+
+    /// Takes the first blocks, as many as come nearest to `bytes` but at least one, and leaves the rest.
+    pub fn take_first(&mut self, bytes: u64) -> Batch {
+        let (mut count, mut taken) = (0, 0);
+        for entry in &self.entries {
+            let next = entry.block.bytes().len() as u64;
+            if count > 0 && taken + next / 2 > bytes {
+                break;
+            }
+            count += 1;
+            taken += next;
+        }
+        let rest = Batch {
+            entries: self.entries.split_off(count),
+            arrived: self.arrived.split_off(count),
+            bytes: self.bytes - taken,
+        };
+        let mut first = std::mem::replace(self, rest);
+        first.bytes = taken;
+        first
     }
 
     /// The blocks.
@@ -68,14 +90,14 @@ impl Batch {
         &self.entries
     }
 
-    /// Compressed bytes of the blocks, which is about what they come to in a sink file.
+    /// Bytes of the blocks.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// When the first block came; `None` while there is none.
     pub fn since(&self) -> Option<Instant> {
-        self.since
+        self.arrived.first().copied()
     }
 
     /// What may be committed against a view with these marks.
@@ -180,6 +202,20 @@ mod tests {
         let filtered = batch.filter(|_| 4);
         assert_eq!(numbers(&batch, &filtered), [5, 6, 7]);
         assert_eq!(filtered.marks, [(stream(1), 7)]);
+    }
+
+    #[test]
+    fn the_first_blocks_of_a_batch_leave_the_rest_as_they_came() {
+        let mut rest = batch(&[(1, 0, 1), (2, 0, 1), (1, 1, 2), (2, 1, 2), (1, 2, 3)]);
+        let (all, block) = (rest.bytes(), rest.entries()[0].block.bytes().len() as u64);
+        let third = rest.arrived[2];
+        let first = rest.take_first(block * 2 + block / 3);
+        assert_eq!((first.entries().len(), rest.entries().len()), (2, 3));
+        assert_eq!((first.bytes(), rest.bytes()), (block * 2, all - block * 2));
+        assert_eq!(rest.since(), Some(third));
+        assert_eq!(rest.take_first(0).entries().len(), 1, "at least one");
+        assert_eq!(rest.take_first(u64::MAX).entries().len(), 2);
+        assert_eq!((rest.since(), rest.bytes()), (None, 0));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use crate::batch::{Batch, Entry};
+use crate::output::OutputRatio;
 
 /// Flush requests close a batch at most this often, so that a crowd of leaving adaptors does not make a crowd of commits.
 const FLUSH_INTERVAL_MIN: Duration = Duration::from_millis(200);
@@ -36,13 +37,27 @@ impl Intake {
 pub struct Limits {
     /// This long after its first block.
     pub interval: Duration,
-    /// At so many compressed bytes.
-    pub bytes: u64,
+    /// When it comes to so many bytes of sink files.
+    pub file_bytes: u64,
+    /// At so many bytes of blocks, whatever they come to.
+    pub block_bytes: u64,
 }
+
+impl Limits {
+    /// The size of the files that `block_bytes` allow, where that is clearly less than what is wanted.
+    pub fn file_bytes_reached(&self, ratio: &OutputRatio) -> Option<u64> {
+        let reached = (self.block_bytes as f64 * ratio.get()) as u64;
+        (reached < self.file_bytes / 10 * 9).then_some(reached)
+    }
+}
+
+/// A batch that ends this near to a whole number of files ends there.
+const NEARLY_A_FILE: f64 = 0.02;
 
 /// Gathers entries into batches until every [`Intake`] is gone, then closes the last one.
 pub struct Batcher {
     limits: Limits,
+    ratio: OutputRatio,
     input: mpsc::UnboundedReceiver<Input>,
     batch: Batch,
     flush: bool,
@@ -50,10 +65,10 @@ pub struct Batcher {
 }
 
 impl Batcher {
-    /// A batcher and its input.
-    pub fn new(limits: Limits) -> (Self, Intake) {
+    /// A batcher and its input. `ratio` says what blocks come to in sink files.
+    pub fn new(limits: Limits, ratio: OutputRatio) -> (Self, Intake) {
         let (intake, input) = mpsc::unbounded_channel();
-        (Self { limits, input, batch: Batch::default(), flush: false, closed_at: None }, Intake(intake))
+        (Self { limits, ratio, input, batch: Batch::default(), flush: false, closed_at: None }, Intake(intake))
     }
 
     /// Runs to the end of the input.
@@ -77,27 +92,37 @@ impl Batcher {
                 },
                 // Until the committer is free, the batch goes on filling.
                 permit = wait => match permit {
-                    Ok(permit) => permit.send(self.close()),
+                    Ok(permit) => permit.send(self.close(Instant::now())),
                     Err(_) => return,
                 },
             }
         }
         if self.batch.since().is_some() {
-            let last = self.close();
-            let _ = batches.send(last).await;
+            let _ = batches.send(std::mem::take(&mut self.batch)).await;
         }
     }
 
-    fn close(&mut self) -> Batch {
-        self.flush = false;
-        self.closed_at = Some(Instant::now());
-        std::mem::take(&mut self.batch)
+    /// Takes what is to be committed now: all there is where time is up, and whole files where it is not.
+    fn close(&mut self, now: Instant) -> Batch {
+        let time_is_up = self.batch.since().is_some_and(|since| now >= since + self.limits.interval);
+        let files = (self.output() / self.limits.file_bytes as f64 + NEARLY_A_FILE).floor();
+        self.closed_at = Some(now);
+        if files < 1.0 || time_is_up || std::mem::take(&mut self.flush) {
+            self.flush = false;
+            return std::mem::take(&mut self.batch);
+        }
+        self.batch.take_first((files * self.limits.file_bytes as f64 / self.ratio.get()) as u64)
+    }
+
+    /// What the batch will come to in sink files, in bytes.
+    fn output(&self) -> f64 {
+        self.batch.bytes() as f64 * self.ratio.get()
     }
 
     /// When the batch is to be closed; `None` while it is empty.
     fn due(&self) -> Option<Instant> {
         let since = self.batch.since()?;
-        if self.batch.bytes() >= self.limits.bytes {
+        if self.output() >= self.limits.file_bytes as f64 || self.batch.bytes() >= self.limits.block_bytes {
             return Some(since);
         }
         let by_time = since + self.limits.interval;

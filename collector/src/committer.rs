@@ -22,7 +22,7 @@
 //! 6. Files of all tables are written before any of them commits, so that a block that cannot be read is put aside before
 //!    any of its rows is committed.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -41,6 +41,7 @@ use tracing::{error, warn};
 
 use crate::batch::{Batch, Filtered, Part};
 use crate::marks::Marks;
+use crate::output::OutputRatio;
 use crate::routing::Placement;
 use crate::tables::{OtherRoutes, Table, TableSettings, Tables};
 
@@ -53,6 +54,8 @@ const MERGES_AT_ONCE: usize = 4;
 pub struct Committer {
     pub tables: Tables,
     pub marks: Marks,
+    /// Learns what batches come to.
+    pub output: OutputRatio,
     /// Checkpoints run here, off the way of acknowledgements.
     pub background: TaskTracker,
 }
@@ -191,6 +194,7 @@ impl Committer {
             let at = self.tables.each()[index].view.now();
             async move { (index, at, merge_part(settings, blocks, move |of| placement.table_of(of) == index).await) }
         });
+        let all_of_them = merges.len() == parts.len();
         let merged: Vec<_> = futures::stream::iter(merges).buffer_unordered(MERGES_AT_ONCE).collect().await;
         let mut good = Ok(true);
         for (index, at, files) in merged {
@@ -204,6 +208,12 @@ impl Committer {
                 }
                 Err(MergeError::Store(error)) => good = Err(error),
             }
+        }
+        if all_of_them && matches!(good, Ok(true)) {
+            let entries: BTreeSet<usize> = parts.iter().flat_map(|part| part.entries.iter().copied()).collect();
+            let blocks = entries.iter().map(|&entry| batch.entries()[entry].block.bytes().len() as u64).sum();
+            let files = progress.written.iter().flat_map(|written| &written.files).map(|file| file.size).sum();
+            self.output.learn(blocks, files);
         }
         good
     }

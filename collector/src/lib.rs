@@ -8,6 +8,7 @@ mod batcher;
 mod committer;
 mod maintenance;
 mod marks;
+mod output;
 mod routing;
 mod session;
 mod tables;
@@ -20,9 +21,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use logboom_config::{Collector as Settings, Sink};
-use logboom_sink::store::probe::{Depth, probe};
+use logboom_config::{ByteSize, Collector as Settings, Sink};
 use logboom_sink::maintain;
+use logboom_sink::store::probe::{Depth, probe};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -33,6 +34,7 @@ use tracing::{info, warn};
 use batcher::{Batcher, Limits};
 use committer::Committer;
 use marks::Marks;
+use output::OutputRatio;
 use session::{Context, MEMORY_UNIT};
 use tables::Tables;
 use tail::Tail;
@@ -99,8 +101,13 @@ impl Collector {
         })?;
         let tail = http.as_ref().map(|_| Tail::default());
         let routes = sink.routes.iter().map(|route| Ok((route.categories.clone(), TableSettings::open(&route.sink)?)));
-        let routes = routes.collect::<Result<Vec<_>, logboom_sink::Error>>()?;
-        let default = TableSettings::open(sink)?;
+        let mut routes = routes.collect::<Result<Vec<_>, logboom_sink::Error>>()?;
+        let mut default = TableSettings::open(sink)?;
+        // While a batch is merged, its rows take as much again at most.
+        let merge_memory = settings.memory as usize / (routes.len() + 1);
+        for table in routes.iter_mut().map(|(_, table)| table).chain([&mut default]) {
+            table.files.merge_memory = merge_memory;
+        }
         let stores = routes.iter().map(|(_, table)| &table.store).chain([&default.store]);
         for store in stores.clone() {
             probe(store, Depth::Start, |_| {}).await?;
@@ -114,11 +121,14 @@ impl Collector {
         let default_url = default.settings.store.url().clone();
 
         // Half the memory closes a batch, so that the next one can fill while it is committed.
-        let bytes = default.settings.files.target_file_size.min(settings.memory / 2);
-        let (batcher, intake) = Batcher::new(Limits { interval: settings.flush_interval, bytes });
+        let file_bytes = default.settings.files.target_file_size;
+        let limits = Limits { interval: settings.flush_interval, file_bytes, block_bytes: settings.memory / 2 };
+        let output = OutputRatio::default();
+        warn_of_small_files(&limits, &output, settings.memory);
+        let (batcher, intake) = Batcher::new(limits, output.clone());
         let (batches, closed) = mpsc::channel(1);
         let background = TaskTracker::new();
-        let committer = Committer { tables, marks: marks.clone(), background: background.clone() };
+        let committer = Committer { tables, marks: marks.clone(), output, background: background.clone() };
         let memory_units = u32::try_from(settings.memory / MEMORY_UNIT).unwrap_or(u32::MAX);
         let context = Context {
             token: settings.token.clone(),
@@ -202,6 +212,18 @@ impl Collector {
             false => warn!("collector ended before it could commit; the blocks are still in their spools"),
         }
         drained
+    }
+}
+
+/// Says so when memory, and not the settings of the sink, decides how large files are.
+fn warn_of_small_files(limits: &Limits, output: &OutputRatio, memory: u64) {
+    if let Some(reached) = limits.file_bytes_reached(output) {
+        let (target, memory) = (ByteSize(limits.file_bytes), ByteSize(memory));
+        warn!(
+            "collector.memory = {memory} ends batches at files of about {reached}, sink.target_file_size = {target} \
+             notwithstanding; more memory makes them larger at once, compaction later",
+            reached = ByteSize(reached >> 20 << 20)
+        );
     }
 }
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::HumanDuration;
 use crate::error::{Error, quoted};
 use crate::keys::SINK_ROUTE;
 use crate::pattern::Globs;
 use crate::section::{Section, Value};
-use crate::HumanDuration;
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -128,7 +128,9 @@ impl Sink {
         let grace = vacuum_grace.duration(Duration::from_hours(1)..=3650 * DAY)?;
         if given_grace && grace > log_retention {
             let (grace, log) = (HumanDuration(grace), HumanDuration(log_retention));
-            return Err(vacuum_grace.wrong(format!("is {grace}, longer than log_retention with {log}; make it shorter")));
+            return Err(
+                vacuum_grace.wrong(format!("is {grace}, longer than log_retention with {log}; make it shorter"))
+            );
         }
         Ok(Sink {
             url,

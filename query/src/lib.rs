@@ -27,9 +27,9 @@ mod usage;
 mod when;
 
 pub use error::Error;
+pub use grep::{Grep, MatchOptions, Matcher, Wanted};
 pub use output::Output;
 pub use rows::{Rows, Watch};
-pub use grep::{Grep, MatchOptions, Matcher, Wanted};
 pub use session::{Session, open, open_as_of};
 pub use trace::{Trace, TraceId};
 pub use usage::Usage;

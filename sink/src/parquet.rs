@@ -4,9 +4,12 @@
 //! - a row group ends with its category unless the category is small, so that a category can be read alone;
 //! - no dictionary and no statistics for bodies: they hardly repeat, nobody asks for their greatest, and both cost time.
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::TimestampMicrosecondType;
-use arrow_array::{RecordBatch, StringArray};
+mod pages;
+mod stats;
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
 use jiff::civil::Date;
 use object_store::buffered::BufWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -15,6 +18,8 @@ use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
+
+use pages::PagesHeld;
 
 use crate::checksum::{Sum, Summed};
 use crate::paths::Name;
@@ -26,16 +31,42 @@ use crate::{Error, Store};
 const ROW_GROUP_BYTES_MIN: usize = 1 << 20;
 /// Objects up to this size are put at once, larger ones in parts of this size.
 const PART_BYTES: usize = 8 << 20;
+/// So many parts are uploaded at once, which bounds what an upload holds in memory.
+const PARTS_UNDER_WAY_MAX: usize = 4;
+/// A row group ends at about this many encoded bytes, however few rows it has by then: it is held in memory.
+const ROW_GROUP_BYTES_MAX: usize = 64 << 20;
+/// Files may come to so much of their target size where that spares a small one.
+const OVERSIZE_MAX: f64 = 1.04;
+/// And to so little.
+const UNDERSIZE_MIN: f64 = 0.97;
+/// With less than this of its target size to go, a file is full.
+const NEARLY_FULL: f64 = 0.002;
+/// Rows of a file after which the size of a row is taken to be known.
+const ROWS_KNOWN: u64 = 1024;
+/// What compression is taken to come to until a row group shows it.
+const COMPRESSION_AT_FIRST: f64 = 0.25;
+
+/// What a merge may hold where nobody says otherwise.
+const MERGE_MEMORY: usize = 512 << 20;
 
 /// How sink files are made.
 #[derive(Clone, Debug)]
 pub struct FileSettings {
-    /// A file ends at about this many bytes.
+    /// A file ends at about this many encoded bytes, within 5 %; the last one of a batch where its rows end.
     pub target_file_size: u64,
     /// zstd level, 1 to 19.
     pub compression_level: i32,
     /// Most rows of a row group.
     pub row_group_rows: usize,
+    /// About the most bytes of decoded rows that a merge holds at once.
+    pub merge_memory: usize,
+}
+
+impl FileSettings {
+    /// The properties of the Parquet writer: what a file of ours is apart from its rows.
+    pub fn writer_properties(&self) -> WriterProperties {
+        properties(self)
+    }
 }
 
 impl From<&logboom_config::Sink> for FileSettings {
@@ -44,18 +75,24 @@ impl From<&logboom_config::Sink> for FileSettings {
             target_file_size: settings.target_file_size,
             compression_level: settings.compression_level,
             row_group_rows: settings.row_group_rows,
+            merge_memory: MERGE_MEMORY,
         }
     }
 }
 
-/// Writes sorted rows into as many files of one partition as they need.
+/// Writes sorted rows into as many files of one partition as they need: each of about the target size, the last of what
+/// is left.
 pub struct FileWriter {
     store: Store,
     date: Date,
     settings: FileSettings,
     options: ArrowWriterOptions,
+    pages: PagesHeld,
     open: Option<OpenFile>,
     done: Vec<DataFile>,
+    input: Option<Input>,
+    /// Compressed bytes for one byte before compression, in the row groups so far.
+    compression: f64,
 }
 
 struct OpenFile {
@@ -63,29 +100,60 @@ struct OpenFile {
     writer: AsyncArrowWriter<Summed<BufWriter>>,
     sum: Sum,
     stats: FileStats,
+    row_groups: usize,
+}
+
+/// What the rows come from, as a measure of how much there is still to come.
+struct Input {
+    bytes: u64,
+    bytes_left: u64,
 }
 
 impl FileWriter {
     /// Writes nothing yet.
     pub fn new(store: Store, date: Date, settings: FileSettings) -> Self {
-        let options = ArrowWriterOptions::new().with_properties(properties(&settings));
-        Self { store, date, settings, options, open: None, done: Vec::new() }
+        let pages = PagesHeld::default();
+        let options = ArrowWriterOptions::new()
+            .with_properties(settings.writer_properties())
+            .with_page_store_factory(Arc::new(pages.clone()));
+        let compression = COMPRESSION_AT_FIRST;
+        Self { store, date, settings, options, pages, open: None, done: Vec::new(), input: None, compression }
+    }
+
+    /// Says how many bytes of the input are still to come after the rows that are written next; of the whole input, when
+    /// it is called for the first time. A writer that knows lets a file grow a little where that spares another one.
+    pub fn input_left(&mut self, bytes: u64) {
+        self.input.get_or_insert(Input { bytes, bytes_left: 0 }).bytes_left = bytes;
     }
 
     /// Writes rows that come after all before them in the order of a sink file.
     pub async fn write(&mut self, rows: &RecordBatch) -> Result<(), Error> {
-        if rows.num_rows() == 0 {
-            return Ok(());
-        }
-        if self.open.is_none() {
-            self.open = Some(self.open_file()?);
-        }
-        let file = self.open.as_mut().expect("opened above");
-        file.writer.write(rows).await.map_err(Error::encoding)?;
-        count(&mut file.stats, rows);
-        let bytes = file.writer.bytes_written() + file.writer.in_progress_size();
-        if bytes as u64 >= self.settings.target_file_size {
-            self.close_file().await?;
+        let bytes_per_row = rows.get_array_memory_size() as f64 / rows.num_rows().max(1) as f64;
+        let mut rest = rows.clone();
+        while rest.num_rows() > 0 {
+            let (size, records) = self.open_size();
+            // What a row comes to: as much as those before it, once there are some.
+            let per_row = match records {
+                0..ROWS_KNOWN => bytes_per_row * self.compression,
+                _ => size as f64 / records as f64,
+            };
+            let left = rest.num_rows() as f64 * per_row + self.encoded_left(size);
+            let target = self.settings.target_file_size as f64;
+            let room = size_of_next(size as f64 + left, target) - size as f64;
+            if room < target * NEARLY_FULL && records > 0 {
+                self.close_file().await?;
+                continue;
+            }
+            let count = ((room / per_row.max(1.0)) as usize).clamp(1, rest.num_rows());
+            let file = match &mut self.open {
+                Some(file) => file,
+                none => none.insert(open_file(&self.store, self.date, &self.options)?),
+            };
+            let now = rest.slice(0, count);
+            file.writer.write(&now).await.map_err(Error::encoding)?;
+            stats::count(&mut file.stats, &now);
+            self.learn_compression();
+            rest = rest.slice(count, rest.num_rows() - count);
         }
         Ok(())
     }
@@ -94,7 +162,9 @@ impl FileWriter {
     pub async fn category_ended(&mut self) -> Result<(), Error> {
         match &mut self.open {
             Some(file) if file.writer.in_progress_size() >= ROW_GROUP_BYTES_MIN => {
-                file.writer.flush().await.map_err(Error::encoding)
+                file.writer.flush().await.map_err(Error::encoding)?;
+                self.learn_compression();
+                Ok(())
             }
             _ => Ok(()),
         }
@@ -106,17 +176,30 @@ impl FileWriter {
         Ok(self.done)
     }
 
-    fn open_file(&self) -> Result<OpenFile, Error> {
-        let path = Name::new_data(self.date).path();
-        let upload = BufWriter::with_capacity(self.store.objects().clone(), path.clone(), PART_BYTES);
-        let (upload, sum) = Summed::new(upload);
-        let writer = AsyncArrowWriter::try_new_with_options(upload, file_schema(), self.options.clone());
-        Ok(OpenFile {
-            path: path.to_string(),
-            writer: writer.map_err(Error::encoding)?,
-            sum,
-            stats: FileStats::default(),
-        })
+    /// About how many bytes the open file has come to, and its rows.
+    fn open_size(&self) -> (u64, u64) {
+        let Some(OpenFile { writer, stats, .. }) = &self.open else { return (0, 0) };
+        let full_pages = self.pages.bytes();
+        let other = (writer.in_progress_size() as u64).saturating_sub(full_pages);
+        (writer.bytes_written() as u64 + full_pages + (other as f64 * self.compression) as u64, stats.records)
+    }
+
+    /// About how many bytes the input that is left will come to; `open` is the size of the open file.
+    fn encoded_left(&self, open: u64) -> f64 {
+        let Some(Input { bytes, bytes_left }) = self.input else { return f64::MAX };
+        let encoded = self.done.iter().map(|file| file.size).sum::<u64>() + open;
+        encoded as f64 / (bytes - bytes_left).max(1) as f64 * bytes_left as f64
+    }
+
+    fn learn_compression(&mut self) {
+        let Some(file) = &mut self.open else { return };
+        let row_groups = file.writer.flushed_row_groups();
+        if row_groups.len() > file.row_groups
+            && let Some(last) = row_groups.last()
+        {
+            self.compression = last.compressed_size() as f64 / last.total_byte_size().max(1) as f64;
+        }
+        file.row_groups = row_groups.len();
     }
 
     async fn close_file(&mut self) -> Result<(), Error> {
@@ -127,6 +210,27 @@ impl FileWriter {
         self.done.push(DataFile { path: file.path, size, date: self.date, stats: file.stats, crc32c });
         Ok(())
     }
+}
+
+/// The size of the next file of `total` bytes, some of which may be in it already: the target, or what makes so many
+/// equal files of the rest that none misses the target by much.
+fn size_of_next(total: f64, target: f64) -> f64 {
+    let files = (total / (target * OVERSIZE_MAX)).ceil();
+    match total / files {
+        _ if files <= 1.0 => f64::MAX,
+        equal if equal >= target * UNDERSIZE_MIN => equal,
+        _ => target,
+    }
+}
+
+fn open_file(store: &Store, date: Date, options: &ArrowWriterOptions) -> Result<OpenFile, Error> {
+    let path = Name::new_data(date).path();
+    let upload = BufWriter::with_capacity(store.objects().clone(), path.clone(), PART_BYTES)
+        .with_max_concurrency(PARTS_UNDER_WAY_MAX);
+    let (upload, sum) = Summed::new(upload);
+    let writer =
+        AsyncArrowWriter::try_new_with_options(upload, file_schema(), options.clone()).map_err(Error::encoding)?;
+    Ok(OpenFile { path: path.to_string(), writer, sum, stats: FileStats::default(), row_groups: 0 })
 }
 
 fn properties(settings: &FileSettings) -> WriterProperties {
@@ -141,6 +245,7 @@ fn properties(settings: &FileSettings) -> WriterProperties {
         .set_created_by(concat!("logboom ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(Compression::ZSTD(level))
         .set_max_row_group_row_count(Some(settings.row_group_rows))
+        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES_MAX))
         .set_write_batch_size(8192)
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_sorting_columns(Some(vec![sorted_by("category"), sorted_by("timestamp")]));
@@ -160,38 +265,4 @@ fn properties(settings: &FileSettings) -> WriterProperties {
         builder = builder.set_column_statistics_enabled(path, EnabledStatistics::None);
     }
     builder.build()
-}
-
-/// Takes sorted `rows` into the statistics of their file.
-fn count(stats: &mut FileStats, rows: &RecordBatch) {
-    stats.records += rows.num_rows() as u64;
-    widen_instants(&mut stats.timestamp, rows, "timestamp");
-    widen_instants(&mut stats.observed_timestamp, rows, "observed_timestamp");
-    widen_texts(&mut stats.category, rows, "category");
-    widen_texts(&mut stats.host, rows, "host");
-}
-
-fn widen_instants(bounds: &mut Option<(i64, i64)>, rows: &RecordBatch, name: &str) {
-    let values = rows[name].as_primitive::<TimestampMicrosecondType>().values();
-    let least = values.iter().min().copied().expect("there are rows");
-    let greatest = values.iter().max().copied().expect("there are rows");
-    *bounds = Some(bounds.map_or((least, greatest), |(l, g)| (l.min(least), g.max(greatest))));
-}
-
-fn widen_texts(bounds: &mut Option<(String, String)>, rows: &RecordBatch, name: &str) {
-    let values: &StringArray = rows[name].as_string();
-    let mut last = None;
-    for value in values.iter().flatten() {
-        // Neighbours are mostly equal: most rows cost one comparison.
-        if last == Some(value) {
-            continue;
-        }
-        last = Some(value);
-        match bounds {
-            None => *bounds = Some((value.to_owned(), value.to_owned())),
-            Some((least, _)) if value < least.as_str() => value.clone_into(least),
-            Some((_, greatest)) if value > greatest.as_str() => value.clone_into(greatest),
-            Some(_) => {}
-        }
-    }
 }

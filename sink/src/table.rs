@@ -43,12 +43,12 @@ use std::time::Duration;
 use arrow_schema::FieldRef;
 
 pub use alter::set_property;
+pub use change::{Batch, Change, DataFile, Operation, Rewrite};
 pub use checkpoint::{CleanUp, checkpoint_due, clean_up, write_checkpoint};
 pub use clock::{Clock, Moment, SystemClock};
-pub use change::{Batch, Change, DataFile, Operation, Rewrite};
 pub use commit::{Outcome, commit};
-pub(crate) use origin::streams_of;
 pub use history::{Entry, history};
+pub(crate) use origin::streams_of;
 pub use snapshot::{Snapshot, SnapshotFile};
 pub use stats::FileStats;
 pub use tombstones::tombstones;

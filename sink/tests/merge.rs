@@ -1,5 +1,10 @@
 //! The merge and the sink files that it writes.
 
+#[path = "merge/any.rs"]
+mod any;
+#[path = "merge/sizes.rs"]
+mod sizes;
+
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -14,7 +19,7 @@ use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 fn settings() -> FileSettings {
-    FileSettings { target_file_size: 256 << 20, compression_level: 1, row_group_rows: 1 << 20 }
+    FileSettings { target_file_size: 256 << 20, compression_level: 1, row_group_rows: 1 << 20, merge_memory: 64 << 20 }
 }
 
 fn store() -> Store {

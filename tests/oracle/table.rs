@@ -97,7 +97,6 @@ fn read_file(folder: &Path, file: &SnapshotFile, belongs: &dyn Fn(&str) -> bool)
     let (mut rows, mut read) = (Vec::new(), 0);
     for batch in reader {
         let batch = batch.map_err(|error| error.to_string())?;
-        let categories = batch["category"].as_string::<i32>();
         let (bodies, streams) = (batch["body"].as_string::<i32>(), batch["stream"].as_string::<i32>());
         let (originals, categories) = (batch["body_bytes"].as_binary::<i32>(), batch["category"].as_string::<i32>());
         let seqs = batch["seq"].as_primitive::<Int64Type>();

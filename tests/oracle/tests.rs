@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::civil::date;
-use logboom_config::Globs;
+use logboom_config::{Globs, Sink};
 use logboom_sink::table::{Batch, Outcome, TableOptions, View, commit};
 use logboom_sink::{FileSettings, Store, merge};
 use logboom_wire::block::{BlockPlace, Encoder};
@@ -42,7 +42,11 @@ impl Fabricated {
         lines.iter().for_each(|line| rows.push_line(1, line.as_bytes()));
         let place = BlockPlace { stream, number: self.number, first_record, host: "h" };
         let block = Encoder::default().encode(place, [(Arc::new(key), rows)], vec![]).unwrap();
-        let settings = FileSettings { target_file_size: 1 << 20, compression_level: 1, row_group_rows: 1024 };
+        let settings = FileSettings {
+            target_file_size: 1 << 20,
+            row_group_rows: 1024,
+            ..FileSettings::from(&Sink::at("memory://"))
+        };
         self.runtime.block_on(async {
             let written_at = self.view.now();
             let files = merge(&self.store, &[block], date(2026, 2, 3), &settings).await.unwrap();
@@ -132,7 +136,7 @@ fn the_oracle_finds_rows_in_the_wrong_table() {
     let (mut right, mut wrong) = (Fabricated::new(), Fabricated::new());
     right.commit(0, &[line(1), line(2)]);
     wrong.commit(2, &[line(3)]);
-    let mut judge_with = |default: &Fabricated, route: &Fabricated| {
+    let judge_with = |default: &Fabricated, route: &Fabricated| {
         let routes = vec![(Globs::new(["c"]).unwrap(), route.store())];
         judge(&ledger(), &mut Table::with_routes(&default.store(), routes), &[]).counters()
     };

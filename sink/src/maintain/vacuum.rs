@@ -82,9 +82,8 @@ pub async fn vacuum(store: &Store, settings: &Settings, dry_run: bool, control: 
 async fn data_objects(store: &Store) -> Result<Vec<ObjectMeta>, Error> {
     let listed = store.objects().list(None);
     // What a probe of the store left behind when it died is garbage too.
-    let is_data = |meta: &ObjectMeta| {
-        matches!(Name::parse(meta.location.as_ref()), Some(Name::Data { .. } | Name::Probe { .. }))
-    };
+    let is_data =
+        |meta: &ObjectMeta| matches!(Name::parse(meta.location.as_ref()), Some(Name::Data { .. } | Name::Probe { .. }));
     let found = listed.try_filter(|meta| futures::future::ready(is_data(meta))).try_collect();
     found.await.map_err(|source| Error::store("listing", store.url(), source))
 }

@@ -37,7 +37,7 @@ fn batch(from: &Gather<'_>) -> Result<RecordBatch, ArrowError> {
         from.ids(|run| run.trace_id.as_ref(), 16),
         from.ids(|run| run.span_id.as_ref(), 8),
         from.texts(|run| &run.stream),
-        Arc::new(Int64Array::from_iter_values(from.each().map(|(run, row)| (run.first_record + row as u64) as i64))),
+        Arc::new(Int64Array::from_iter_values(from.each().map(|(run, row)| run.seq(row) as i64))),
     ];
     RecordBatch::try_new(file_schema(), columns)
 }

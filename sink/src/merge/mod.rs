@@ -2,7 +2,8 @@
 //!
 //! A collector sorts headers, not rows: the runs of a block say their category and time range, so that one category is
 //! merged after the other, and a run is decoded only when the merge comes to its earliest record. What is in memory is
-//! what overlaps in time, plus one row group; not the batch.
+//! what overlaps in time, plus one row group; not the batch. Where more overlaps than may be held, the category is merged
+//! one window of time after the other, and a run is decoded for each window that it reaches into.
 
 mod gather;
 mod run;
@@ -14,12 +15,14 @@ use crate::parquet::{FileSettings, FileWriter};
 use crate::table::DataFile;
 use crate::{Error, Store};
 use gather::gather;
-use run::DecodedRun;
+use run::{DecodedRun, RowRef, Window};
 
-/// Rows that are handed to the writer at once.
+/// The most rows that are handed to the writer at once, and about so many are.
 const ROWS_PER_WRITE: usize = 16 << 10;
-/// Decoded rows that are held before some are written, if the runs overlap no further.
-const ROWS_HELD: usize = 64 << 10;
+/// The most bytes that are, unless one row has more.
+const BYTES_PER_WRITE: usize = 8 << 20;
+/// To find the middle of what is held, every so manyth row is looked at.
+const ROWS_PER_SAMPLE: usize = 16;
 
 /// Why a batch could not be merged.
 #[derive(Debug, thiserror::Error)]
@@ -70,15 +73,32 @@ pub async fn merge_categories(
     settings: &FileSettings,
     selected: impl Fn(&str) -> bool,
 ) -> Result<Vec<DataFile>, MergeError> {
-    let mut writer = FileWriter::new(store.clone(), date, settings.clone());
     let mut runs = pending_runs(blocks);
     runs.retain(|run| selected(&run.header.key.category));
     runs.sort_by(|a, b| (&a.header.key.category, a.header.time_min).cmp(&(&b.header.key.category, b.header.time_min)));
+    let mut output = Output {
+        writer: FileWriter::new(store.clone(), date, settings.clone()),
+        block_bytes_left: runs.iter().map(|run| f64::from(run.header.compressed_bytes)).sum(),
+        memory: settings.merge_memory,
+    };
+    output.writer.input_left(output.block_bytes_left as u64);
     for category in runs.chunk_by(|a, b| a.header.key.category == b.header.key.category) {
-        merge_category(blocks, category, &mut writer).await?;
-        writer.category_ended().await?;
+        let mut from = Some(i64::MIN);
+        while let Some(begin) = from {
+            from = merge_window(blocks, category, begin, &mut output).await?;
+        }
+        output.writer.category_ended().await?;
     }
-    Ok(writer.finish().await?)
+    Ok(output.writer.finish().await?)
+}
+
+/// Where rows go, and what bounds those that wait for it.
+struct Output {
+    writer: FileWriter,
+    /// Bytes of the blocks whose rows are not written yet.
+    block_bytes_left: f64,
+    /// The most bytes of decoded rows that are held.
+    memory: usize,
 }
 
 fn pending_runs(blocks: &[Block]) -> Vec<PendingRun<'_>> {
@@ -93,41 +113,91 @@ fn pending_runs(blocks: &[Block]) -> Vec<PendingRun<'_>> {
     pending
 }
 
-/// Merges the runs of one category, which come sorted by their earliest timestamp.
-async fn merge_category(blocks: &[Block], runs: &[PendingRun<'_>], writer: &mut FileWriter) -> Result<(), MergeError> {
+/// Merges the runs of one category, which come sorted by their earliest timestamp, from the timestamp `from` on as far
+/// as memory allows. Returns the timestamp to go on from; `None` when all is written.
+async fn merge_window(
+    blocks: &[Block],
+    runs: &[PendingRun<'_>],
+    from: i64,
+    output: &mut Output,
+) -> Result<Option<i64>, MergeError> {
+    let mut window = Window { from, until: None };
     let mut held: Vec<DecodedRun> = Vec::new();
-    let mut pending = runs.iter().peekable();
-    while let Some(next) = pending.next() {
-        let decoded = DecodedRun::decode(&blocks[next.block], next.run, next.first_record)
+    let mut fresh_rows = 0;
+    let mut pending = runs.iter().filter(|run| run.header.time_max >= from).peekable();
+    while let Some(next) = pending.next_if(|run| window.until.is_none_or(|until| run.header.time_min < until)) {
+        let decoded = DecodedRun::decode(&blocks[next.block], next.run, next.first_record, window)
             .map_err(|error| MergeError::Block { index: next.block, error })?;
-        let at = held.partition_point(|other| other.place() < decoded.place());
-        held.insert(at, decoded);
+        fresh_rows += decoded.rows_left();
+        held.push(decoded);
         // Rows before the earliest of any run still to come are in their final order.
-        let bound = pending.peek().map(|run| run.header.time_min);
-        let rows: usize = held.iter().map(DecodedRun::rows_left).sum();
-        if bound.is_none() || rows >= ROWS_HELD {
-            write_before(&mut held, bound, writer).await?;
+        if fresh_rows >= ROWS_PER_WRITE
+            && let Some(bound) = pending.peek().map(|run| run.header.time_min)
+        {
+            fresh_rows = 0;
+            let ready: usize = held.iter().map(|run| run.rows_before(Some(bound))).sum();
+            if ready >= ROWS_PER_WRITE {
+                write_before(&mut held, Some(bound), output).await?;
+            }
+        }
+        if held.iter().map(DecodedRun::bytes).sum::<usize>() > output.memory && held.len() > 1 {
+            window.until = middle(&held).or(window.until);
+            for run in &mut held {
+                run.keep_before(window.until).map_err(|error| MergeError::Store(Error::encoding(error)))?;
+            }
         }
     }
-    Ok(())
+    write_before(&mut held, None, output).await?;
+    Ok(window.until)
+}
+
+/// A timestamp before which lie about half of the bytes that are held, and at least one row.
+fn middle(held: &[DecodedRun]) -> Option<i64> {
+    let mut samples: Vec<(i64, usize)> = Vec::new();
+    for run in held {
+        let weight = run.bytes() / run.rows_left().max(1);
+        samples.extend(run.times_left(ROWS_PER_SAMPLE).map(|time| (time, weight)));
+    }
+    samples.sort_unstable();
+    let (first, _) = samples.first()?;
+    let half: usize = samples.iter().map(|(_, weight)| weight).sum::<usize>() / 2;
+    let mut before = 0;
+    let middle = samples.iter().find(|(_, weight)| {
+        before += weight;
+        before > half
+    })?;
+    Some(middle.0.max(first.checked_add(1)?))
 }
 
 /// Writes all held rows with a timestamp before `bound`, and lets go of runs that are done.
-async fn write_before(
-    held: &mut Vec<DecodedRun>,
-    bound: Option<i64>,
-    writer: &mut FileWriter,
-) -> Result<(), MergeError> {
+async fn write_before(held: &mut Vec<DecodedRun>, bound: Option<i64>, output: &mut Output) -> Result<(), MergeError> {
+    held.sort_unstable_by_key(DecodedRun::place);
     let mut order = Vec::new();
     for (index, run) in held.iter_mut().enumerate() {
         run.take_before(bound, index as u32, &mut order);
     }
-    // Runs are held by (stream, sequence number), so a stable sort by time gives the full order; and what is sorted
+    // The runs lie by (stream, sequence number), so a stable sort by time gives the full order; and what is sorted
     // already, as streams mostly are, it merges in linear time.
     order.sort_by_key(|row| row.timestamp);
-    for rows in order.chunks(ROWS_PER_WRITE) {
-        writer.write(&gather(held, rows)?).await?;
+    let mut rest = &order[..];
+    while !rest.is_empty() {
+        let (rows, others) = rest.split_at(rows_per_write(held, rest));
+        rest = others;
+        let from_blocks: f64 = rows.iter().map(|row| held[row.run as usize].block_bytes_per_row).sum();
+        output.block_bytes_left -= from_blocks;
+        output.writer.input_left(output.block_bytes_left.max(0.0) as u64);
+        output.writer.write(&gather(held, rows)?).await?;
     }
     held.retain(|run| run.rows_left() > 0);
     Ok(())
+}
+
+/// How many of `rows` are handed to the writer at once.
+fn rows_per_write(held: &[DecodedRun], rows: &[RowRef]) -> usize {
+    let mut bytes = 0;
+    let fits = |row: &&RowRef| {
+        bytes += held[row.run as usize].row_bytes(row.row as usize);
+        bytes <= BYTES_PER_WRITE
+    };
+    rows.iter().take(ROWS_PER_WRITE).take_while(fits).count().max(1)
 }

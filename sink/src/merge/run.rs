@@ -1,14 +1,26 @@
-//! One decoded run: its columns, checked, and how far the merge has come in it.
+//! One decoded run, or the rows of it that a window of time wants: its columns, checked, and how far the merge has come
+//! in it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt8Type};
 use arrow_array::{
-    Array, BinaryArray, FixedSizeBinaryArray, Int64Array, MapArray, RecordBatch, StringArray, UInt8Array,
+    Array, BinaryArray, FixedSizeBinaryArray, Int64Array, MapArray, RecordBatch, StringArray, UInt8Array, UInt32Array,
 };
-use arrow_schema::DataType;
+use arrow_schema::{ArrowError, DataType};
+use arrow_select::take::take;
 use logboom_wire::{Block, BlockError, RunKey, StreamId, attributes_type, column};
+
+/// The rows that are wanted: those with a timestamp from `from` on and before `until`.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// ns since 1970.
+    pub from: i64,
+    /// ns since 1970; no end for `None`.
+    pub until: Option<i64>,
+}
 
 /// A row of one of the runs that are held.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +38,6 @@ pub struct DecodedRun {
     pub key: Arc<RunKey>,
     pub host: String,
     pub stream: String,
-    pub first_record: u64,
     pub observed: Int64Array,
     pub body: BinaryArray,
     pub severity_number: Option<UInt8Array>,
@@ -34,16 +45,25 @@ pub struct DecodedRun {
     pub attributes: Option<MapArray>,
     pub trace_id: Option<FixedSizeBinaryArray>,
     pub span_id: Option<FixedSizeBinaryArray>,
+    /// Bytes of the block that a row came from, on average.
+    pub block_bytes_per_row: f64,
+    /// Bytes of the attributes that its rows have in common.
+    key_bytes: usize,
+    first_record: u64,
     timestamp: Int64Array,
     stream_id: StreamId,
     /// Rows by timestamp, where they do not lie so already.
     order: Option<Vec<u32>>,
+    /// Which rows of the run these are, where they are not all.
+    numbers: Option<UInt32Array>,
     taken: usize,
+    bytes: usize,
 }
 
 impl DecodedRun {
-    /// Decodes run `index` of `block`; its first record has the sequence number `first_record`.
-    pub fn decode(block: &Block, index: usize, first_record: u64) -> Result<Self, BlockError> {
+    /// Decodes run `index` of `block`; its first record has the sequence number `first_record`. Rows outside of `window`
+    /// are let go.
+    pub fn decode(block: &Block, index: usize, first_record: u64, window: Window) -> Result<Self, BlockError> {
         let batch = block.decode_run(index)?;
         let header = block.header();
         let run = &header.runs[index];
@@ -73,7 +93,8 @@ impl DecodedRun {
             order.sort_by_key(|&row| times[row as usize]);
             order
         });
-        Ok(Self {
+        let mut decoded = Self {
+            key_bytes: run.key.attributes.iter().map(|(key, value)| key.len() + value.len()).sum(),
             key: run.key.clone(),
             host: header.host.clone(),
             stream: header.stream.to_string(),
@@ -84,12 +105,18 @@ impl DecodedRun {
             attributes: attributes.map(|column| column.as_map().clone()),
             trace_id: trace_id.map(|column| column.as_fixed_size_binary().clone()),
             span_id: span_id.map(|column| column.as_fixed_size_binary().clone()),
+            block_bytes_per_row: f64::from(run.compressed_bytes) / f64::from(run.rows),
             observed,
             body,
             timestamp,
             order,
+            numbers: None,
             taken: 0,
-        })
+            bytes: run.raw_bytes as usize,
+        };
+        decoded.taken = decoded.rows_before(Some(window.from));
+        decoded.keep_before(window.until).map_err(|error| wrong(error.to_string()))?;
+        Ok(decoded)
     }
 
     /// Orders the runs of one category: rows of equal time come by stream, then by sequence number.
@@ -97,33 +124,99 @@ impl DecodedRun {
         (self.stream_id, self.first_record)
     }
 
+    /// Sequence number of a row.
+    pub fn seq(&self, row: usize) -> u64 {
+        self.first_record + self.numbers.as_ref().map_or(row as u64, |numbers| u64::from(numbers.value(row)))
+    }
+
+    /// Bytes of the texts of a row: its body and its attributes, with those that the run has in common.
+    pub fn row_bytes(&self, row: usize) -> usize {
+        let own = self.attributes.as_ref().map_or(0, |map| {
+            let (from, to) = (map.value_offsets()[row] as usize, map.value_offsets()[row + 1] as usize);
+            [map.keys(), map.values()]
+                .map(|texts| &texts.as_string::<i32>().value_offsets()[from..=to])
+                .iter()
+                .map(|offsets| (offsets[to - from] - offsets[0]) as usize)
+                .sum()
+        });
+        self.key_bytes + own + self.body.value_length(row) as usize
+    }
+
     /// Rows that the merge has not taken.
     pub fn rows_left(&self) -> usize {
         self.timestamp.len() - self.taken
     }
 
+    /// About the bytes of memory that it holds.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Rows that the merge has not taken with a timestamp before `bound` (all there are for `None`).
+    pub fn rows_before(&self, bound: Option<i64>) -> usize {
+        let left = self.taken..self.timestamp.len();
+        bound.map_or(left.len(), |bound| partition_point(left, |at| self.time_at(at) < bound))
+    }
+
+    /// Every `step`th timestamp of the rows that the merge has not taken, in order.
+    pub fn times_left(&self, step: usize) -> impl Iterator<Item = i64> {
+        (self.taken..self.timestamp.len()).step_by(step).map(|at| self.time_at(at))
+    }
+
     /// Takes all rows with a timestamp before `bound` (all there are for `None`), in order of time.
     pub fn take_before(&mut self, bound: Option<i64>, run: u32, into: &mut Vec<RowRef>) {
-        let times = self.timestamp.values();
-        let row_at = |at: usize| self.order.as_ref().map_or(at as u32, |order| order[at]);
-        let end = match bound {
-            None => times.len(),
-            Some(bound) => {
-                let left = self.taken..times.len();
-                self.taken + partition_point(left, |at| times[row_at(at) as usize] < bound)
-            }
-        };
+        let end = self.taken + self.rows_before(bound);
         into.reserve(end - self.taken);
         for at in self.taken..end {
-            let row = row_at(at);
-            into.push(RowRef { timestamp: times[row as usize], run, row });
+            let row = self.row_at(at) as u32;
+            into.push(RowRef { timestamp: self.timestamp.values()[row as usize], run, row });
         }
         self.taken = end;
+    }
+
+    /// Lets go of rows that the merge has taken and of those from `bound` on: what is kept is copied, the rest freed.
+    pub fn keep_before(&mut self, bound: Option<i64>) -> Result<(), ArrowError> {
+        let kept = self.rows_before(bound);
+        let held = self.timestamp.len();
+        if kept == held {
+            return Ok(());
+        }
+        let rows = UInt32Array::from_iter_values((self.taken..self.taken + kept).map(|at| self.row_at(at) as u32));
+        let numbers = rows.values().iter().map(|&row| (self.seq(row as usize) - self.first_record) as u32);
+        self.numbers = Some(UInt32Array::from_iter_values(numbers));
+        self.timestamp = take(&self.timestamp, &rows, None)?.as_primitive::<Int64Type>().clone();
+        self.observed = take(&self.observed, &rows, None)?.as_primitive::<Int64Type>().clone();
+        self.body = take(&self.body, &rows, None)?.as_binary::<i32>().clone();
+        if let Some(column) = &mut self.severity_number {
+            *column = take(column, &rows, None)?.as_primitive::<UInt8Type>().clone();
+        }
+        if let Some(column) = &mut self.severity_text {
+            *column = take(column, &rows, None)?.as_string::<i32>().clone();
+        }
+        if let Some(column) = &mut self.attributes {
+            *column = take(column, &rows, None)?.as_map().clone();
+        }
+        for column in [&mut self.trace_id, &mut self.span_id].into_iter().flatten() {
+            *column = take(column, &rows, None)?.as_fixed_size_binary().clone();
+        }
+        self.bytes = (self.bytes as u64 * kept as u64 / held as u64) as usize;
+        self.order = None;
+        self.taken = 0;
+        Ok(())
+    }
+
+    /// The row that is at this place in the order of time.
+    fn row_at(&self, at: usize) -> usize {
+        self.order.as_ref().map_or(at, |order| order[at] as usize)
+    }
+
+    fn time_at(&self, at: usize) -> i64 {
+        self.timestamp.values()[self.row_at(at)]
     }
 }
 
 /// How many indices at the front of `range` fulfil `pred`, which no index after a false one does.
-fn partition_point(range: std::ops::Range<usize>, pred: impl Fn(usize) -> bool) -> usize {
+fn partition_point(range: Range<usize>, pred: impl Fn(usize) -> bool) -> usize {
     let (mut low, mut high) = (range.start, range.end);
     while low < high {
         let middle = low + (high - low) / 2;

@@ -68,7 +68,8 @@ pub struct Report {
 /// [`Error::UnfitStore`] with what the store did wrong and what would come of it; any other if it cannot be reached,
 /// or refuses us.
 pub async fn probe(store: &Store, depth: Depth, progress: impl FnMut(u32)) -> Result<Report, Error> {
-    let mut probe = Probe { store, id: Uuid::new_v4(), named: 0, begun: Instant::now(), undecided: 0, puts: Vec::new() };
+    let mut probe =
+        Probe { store, id: Uuid::new_v4(), named: 0, begun: Instant::now(), undecided: 0, puts: Vec::new() };
     let found = probe.run(depth, progress).await;
     match found {
         Ok(report) => probe.clean_up().await.map(|()| report),

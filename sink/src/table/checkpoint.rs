@@ -85,10 +85,6 @@ fn version_of(name: Name) -> Option<u64> {
         | Name::Checkpoint(version)
         | Name::CheckpointPart { version, .. }
         | Name::Checksum(version) => Some(version),
-        Name::LastCheckpoint
-        | Name::Data { .. }
-        | Name::Lease(_)
-        | Name::Probe { .. }
-        | Name::Rejected { .. } => None,
+        Name::LastCheckpoint | Name::Data { .. } | Name::Lease(_) | Name::Probe { .. } | Name::Rejected { .. } => None,
     }
 }

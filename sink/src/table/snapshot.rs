@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use object_store::ObjectMeta;
 
-use super::change::COMPACTED_TAG;
 use super::Timing;
+use super::change::COMPACTED_TAG;
 use super::kernel;
 use super::log::Log;
 use super::stats::FileStats;
@@ -208,8 +208,13 @@ mod tests {
 
     fn object(name: Name, second: i64) -> (Name, ObjectMeta) {
         let last_modified = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(second as u64);
-        let meta =
-            ObjectMeta { location: name.path(), last_modified: last_modified.into(), size: 1, e_tag: None, version: None };
+        let meta = ObjectMeta {
+            location: name.path(),
+            last_modified: last_modified.into(),
+            size: 1,
+            e_tag: None,
+            version: None,
+        };
         (name, meta)
     }
 

@@ -28,8 +28,8 @@ use object_store::path::Path;
 pub use file::Fault;
 pub use report::{Doubled, End, FileReport, Held, HostReport, Missing, Report, StreamReport, TableReport};
 
-use crate::paths::{Name, REJECTED_FOLDER};
 use crate::object::Object;
+use crate::paths::{Name, REJECTED_FOLDER};
 use crate::table::{Snapshot, SnapshotFile, streams_of};
 use crate::{Error, Store};
 use file::{Checked, check};
