@@ -192,6 +192,7 @@ pub const KEYS: &[Key] = &[
     key("sink.row_group_rows", "524288", "The most rows of a row group, which bounds the memory of a merge; 1024 to 16777216."),
     key("sink.log_retention", r#""7d""#, "How long old versions of the table can be read; 1d to 3650d."),
     key("sink.checkpoint_interval", "100", "Commits between checkpoints of the table's log; 1 to 10000."),
+    key("sink.promote", "[]", "Attributes that get columns of their own besides, at most 64: a list, or what they are, such as { \"http.status\" = \"int\" } of string, int, float and bool. The column of http.status is http_status."),
     required("sink.route.categories", r#"["audit.*"]"#, "Globs of the categories that go to this table, in place of that of [sink]; one in quotes or a list."),
     required("sink.route.url", r#""file:///var/lib/logboom/audit""#, "Where the table of these categories is; each table needs a place of its own. If it is of the same kind as that of [sink], options are as there unless given."),
 ];

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::error::{Error, quoted};
 use crate::keys::SINK_ROUTE;
 use crate::pattern::Globs;
+use crate::promote::{self, Promoted};
 use crate::section::{Section, Value};
 
 /// The most bytes of a file that an option is read from.
@@ -29,6 +30,8 @@ pub struct Sink {
     pub log_retention: Duration,
     /// Commits between checkpoints of the table's log; 1 to 10,000.
     pub checkpoint_interval: u64,
+    /// Attributes that get columns of their own.
+    pub promote: Vec<Promoted>,
     /// Tables of their own for some categories: the first that a category matches takes its records.
     pub routes: Vec<SinkRoute>,
 }
@@ -96,6 +99,7 @@ impl Sink {
             row_group_rows: section.get("row_group_rows").count(1024..=16 << 20)? as usize,
             log_retention: section.get("log_retention").duration(day..=3650 * day)?,
             checkpoint_interval: section.get("checkpoint_interval").count(1..=10_000)?,
+            promote: promote::read(&section.get("promote"))?,
             routes: Vec::new(),
         })
     }
@@ -154,6 +158,7 @@ impl fmt::Debug for Sink {
             .field("row_group_rows", &self.row_group_rows)
             .field("log_retention", &self.log_retention)
             .field("checkpoint_interval", &self.checkpoint_interval)
+            .field("promote", &self.promote)
             .field("routes", &self.routes)
             .finish()
     }

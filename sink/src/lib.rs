@@ -4,6 +4,7 @@ mod error;
 mod merge;
 mod parquet;
 pub mod paths;
+pub mod promote;
 pub mod schema;
 pub mod store;
 pub mod table;

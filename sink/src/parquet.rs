@@ -7,7 +7,9 @@
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{RecordBatch, StringArray};
+use arrow_schema::SchemaRef;
 use jiff::civil::Date;
+use logboom_config::Promoted;
 use object_store::buffered::BufWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::arrow::async_writer::AsyncArrowWriter;
@@ -17,6 +19,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use crate::paths::Name;
+use crate::promote;
 use crate::schema::file_schema;
 use crate::table::{DataFile, FileStats};
 use crate::{Error, Store};
@@ -35,6 +38,8 @@ pub struct FileSettings {
     pub compression_level: i32,
     /// Most rows of a row group.
     pub row_group_rows: usize,
+    /// Attributes that get columns of their own.
+    pub promote: Vec<Promoted>,
 }
 
 impl From<&logboom_config::Sink> for FileSettings {
@@ -43,6 +48,7 @@ impl From<&logboom_config::Sink> for FileSettings {
             target_file_size: settings.target_file_size,
             compression_level: settings.compression_level,
             row_group_rows: settings.row_group_rows,
+            promote: settings.promote.clone(),
         }
     }
 }
@@ -53,6 +59,7 @@ pub struct FileWriter {
     date: Date,
     settings: FileSettings,
     options: ArrowWriterOptions,
+    schema: SchemaRef,
     open: Option<OpenFile>,
     done: Vec<DataFile>,
 }
@@ -67,10 +74,12 @@ impl FileWriter {
     /// Writes nothing yet.
     pub fn new(store: Store, date: Date, settings: FileSettings) -> Self {
         let options = ArrowWriterOptions::new().with_properties(properties(&settings));
-        Self { store, date, settings, options, open: None, done: Vec::new() }
+        let schema = promote::schema_with(&settings.promote);
+        Self { store, date, settings, options, schema, open: None, done: Vec::new() }
     }
 
-    /// Writes rows that come after all before them in the order of a sink file.
+    /// Writes rows of [`file_schema`] that come after all before them in the order of a sink file. Columns of promoted
+    /// attributes are made here.
     pub async fn write(&mut self, rows: &RecordBatch) -> Result<(), Error> {
         if rows.num_rows() == 0 {
             return Ok(());
@@ -78,6 +87,14 @@ impl FileWriter {
         if self.open.is_none() {
             self.open = Some(self.open_file()?);
         }
+        let promoted;
+        let rows = match self.settings.promote.as_slice() {
+            [] => rows,
+            attributes => {
+                promoted = promote::append(rows, attributes, &self.schema).map_err(Error::encoding)?;
+                &promoted
+            }
+        };
         let file = self.open.as_mut().expect("opened above");
         file.writer.write(rows).await.map_err(Error::encoding)?;
         count(&mut file.stats, rows);
@@ -107,7 +124,7 @@ impl FileWriter {
     fn open_file(&self) -> Result<OpenFile, Error> {
         let path = Name::new_data(self.date).path();
         let upload = BufWriter::with_capacity(self.store.objects().clone(), path.clone(), PART_BYTES);
-        let writer = AsyncArrowWriter::try_new_with_options(upload, file_schema(), self.options.clone());
+        let writer = AsyncArrowWriter::try_new_with_options(upload, self.schema.clone(), self.options.clone());
         Ok(OpenFile { path: path.to_string(), writer: writer.map_err(Error::encoding)?, stats: FileStats::default() })
     }
 

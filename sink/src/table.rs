@@ -75,6 +75,7 @@ impl From<&logboom_config::Sink> for TableOptions {
         Self {
             log_retention: settings.log_retention,
             checkpoint_interval: settings.checkpoint_interval,
+            columns: crate::promote::columns(&settings.promote),
             ..Self::default()
         }
     }

@@ -320,7 +320,7 @@ impl World {
 }
 
 fn settings(store: Store) -> TableSettings {
-    let files = FileSettings { target_file_size: 1 << 20, compression_level: 1, row_group_rows: 1024 };
+    let files = FileSettings { target_file_size: 1 << 20, compression_level: 1, row_group_rows: 1024, promote: vec![] };
     TableSettings { store, files, options: options() }
 }
 

@@ -7,6 +7,7 @@
 //! | `races` | several collectors on one table |
 //! | `sleeper` | a collector that stalls for longer than the log is kept |
 //! | `damage` | logs that are damaged or someone else's |
+//! | `versions` | tables of other versions of Logboom, or with other columns |
 //!
 //! `collector` is the least that a correct caller does, with the oracle that counts copies; `faulty` is the store.
 
@@ -17,3 +18,4 @@ mod faulty;
 mod life;
 mod races;
 mod sleeper;
+mod versions;
