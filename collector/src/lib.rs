@@ -105,6 +105,10 @@ impl Collector {
             memory_units,
             sessions: Arc::new(AtomicUsize::new(0)),
         };
+        for (route, earlier) in sink.unreachable_routes() {
+            let (table, takes_all) = (&route.sink.url, &earlier.sink.url);
+            warn!(%table, %takes_all, "nothing goes to the table of a route; an earlier one takes all of its categories");
+        }
         info!(%address, store = %default_url, routes = sink.routes.len(), "collector started");
         let (sessions, drain_sessions) = (TaskTracker::new(), CancellationToken::new());
         let stop_listening = CancellationToken::new();

@@ -10,6 +10,7 @@
 
 mod bounds;
 mod cells;
+mod columns;
 mod error;
 mod file;
 mod output;

@@ -132,7 +132,7 @@ fn the_oracle_finds_rows_in_the_wrong_table() {
     let (mut right, mut wrong) = (Fabricated::new(), Fabricated::new());
     right.commit(0, &[line(1), line(2)]);
     wrong.commit(2, &[line(3)]);
-    let mut judge_with = |default: &Fabricated, route: &Fabricated| {
+    let judge_with = |default: &Fabricated, route: &Fabricated| {
         let routes = vec![(Globs::new(["c"]).unwrap(), route.store())];
         judge(&ledger(), &mut Table::with_routes(&default.store(), routes), &[]).counters()
     };

@@ -62,11 +62,14 @@ pub enum Fate {
     ExistsAfter,
 }
 
+/// Told by a commit that has come so far, and what it waits for.
+type Gate = (oneshot::Sender<()>, oneshot::Receiver<()>);
+
 /// What happens to the next commits at one store of one collector.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     fates: Arc<Mutex<VecDeque<Fate>>>,
-    gate: Arc<Mutex<Option<(oneshot::Sender<()>, oneshot::Receiver<()>)>>>,
+    gate: Arc<Mutex<Option<Gate>>>,
     death: Arc<Notify>,
 }
 

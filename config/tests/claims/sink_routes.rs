@@ -157,3 +157,17 @@ fn a_promoted_attribute_that_cannot_have_its_column_is_refused() {
     let many: Vec<String> = (0..65).map(|n| format!("\"a{n}\"")).collect();
     assert!(refuse(&format!("[sink]\nurl = \"/t\"\npromote = [{}]", many.join(", "))).contains("at most 64"));
 }
+
+#[test]
+fn the_examples_of_the_manuals_are_good_settings() {
+    let examples = |name: &str| {
+        let path = format!("{}/../docs/{name}", env!("CARGO_MANIFEST_DIR"));
+        let manual = std::fs::read_to_string(path).unwrap();
+        let blocks = manual.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned());
+        blocks.collect::<Vec<_>>()
+    };
+    let [routes] = &examples("sink-routing.md")[..] else { panic!() };
+    assert_eq!(sink(routes).routes.len(), 2);
+    let [promote] = &examples("columns.md")[..] else { panic!() };
+    assert_eq!(sink(promote).promote.len(), 3);
+}

@@ -28,7 +28,7 @@ pub struct Snapshot {
     pub version: u64,
     /// The sink files, in no particular order.
     pub files: Vec<SnapshotFile>,
-    /// The table's columns besides those of [`table_schema`](crate::schema::table_schema), in its order: promoted
+    /// The table's columns besides those of [`table_schema`], in its order: promoted
     /// attributes, and those of later versions. A file may lack them; then they are null. Columns of a type that
     /// Logboom has no use for are left out.
     pub columns: Vec<FieldRef>,
@@ -83,15 +83,15 @@ fn extra_column(field: &StructField) -> Option<FieldRef> {
     if table_schema().field_with_name(field.name()).is_ok() {
         return None;
     }
-    let data_type = match field.data_type() {
-        &DeltaType::STRING => DataType::Utf8,
-        &DeltaType::INTEGER => DataType::Int32,
-        &DeltaType::LONG => DataType::Int64,
-        &DeltaType::DOUBLE => DataType::Float64,
-        &DeltaType::BOOLEAN => DataType::Boolean,
-        &DeltaType::BINARY => DataType::Binary,
-        &DeltaType::DATE => DataType::Date32,
-        &DeltaType::TIMESTAMP => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+    let data_type = match *field.data_type() {
+        DeltaType::STRING => DataType::Utf8,
+        DeltaType::INTEGER => DataType::Int32,
+        DeltaType::LONG => DataType::Int64,
+        DeltaType::DOUBLE => DataType::Float64,
+        DeltaType::BOOLEAN => DataType::Boolean,
+        DeltaType::BINARY => DataType::Binary,
+        DeltaType::DATE => DataType::Date32,
+        DeltaType::TIMESTAMP => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
         _ => return None,
     };
     Some(Arc::new(Field::new(field.name(), data_type, true)))
