@@ -234,4 +234,17 @@ mod tests {
         let filtered = lost.filter(|id| if id == stream(1) { 2 } else { 0 });
         assert_eq!((filtered.broken, filtered.marks), (vec![stream(1)], vec![(stream(2), 1)]));
     }
+
+    #[test]
+    fn a_table_gets_what_it_wants_above_its_own_mark_and_no_mark_for_the_rest() {
+        let batch = batch(&[(1, 2, 3), (1, 3, 4), (1, 4, 5), (1, 5, 6), (2, 0, 1)]);
+        let filtered = batch.filter(|id| if id == stream(1) { 2 } else { 0 });
+        let wants = |entry: usize| batch.entries()[entry].block.header().number.is_multiple_of(2);
+        // Block 4 it has from a batch that was never finished; 3 and 5 are not for it, and neither is stream 2.
+        let part = batch.part(&filtered, wants, |_| 4);
+        assert_eq!(part, Part { entries: vec![3], marks: vec![(stream(1), 6)] });
+        assert_eq!(batch.part(&filtered, wants, |_| 6), Part { entries: vec![], marks: vec![] });
+        let all = batch.part(&filtered, |_| true, |_| 0);
+        assert_eq!((all.entries.len(), all.marks), (5, vec![(stream(1), 6), (stream(2), 1)]));
+    }
 }

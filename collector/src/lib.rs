@@ -146,6 +146,10 @@ impl Collector {
         }
         let (http_address, stop_http) = (http.as_ref().map(|http| http.address), CancellationToken::new());
         let http = http.zip(tail).map(|(http, tail)| http.serve(tail, settings.token, stop_http.clone()));
+        for (route, earlier) in sink.unreachable_routes() {
+            let (table, takes_all) = (&route.sink.url, &earlier.sink.url);
+            warn!(%table, %takes_all, "nothing goes to the table of a route; an earlier one takes all of its categories");
+        }
         info!(%address, store = %default_url, routes = sink.routes.len(), "collector started");
         let (sessions, drain_sessions) = (TaskTracker::new(), CancellationToken::new());
         let listen = listen(

@@ -61,3 +61,19 @@ pub fn urls_in(text: &str) -> Vec<String> {
     let routes: Vec<serde_json::Value> = serde_json::from_str(text).unwrap_or_default();
     routes.iter().filter_map(|route| Some(route.get("url")?.as_str()?.to_owned())).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_are_read_back_from_the_text_that_keeps_them() {
+        let globs = Globs::new(["a.*", "\"b\""]).unwrap();
+        let text = text_of([(&globs, "s3://a/b"), (&globs, "file:///c")].into_iter());
+        assert_eq!(urls_in(&text), ["s3://a/b", "file:///c"]);
+        assert_eq!(text_of(std::iter::empty()), "[]");
+        for text in ["", "[]", "{}", "[1]", "[{\"url\":1}]", "x"] {
+            assert!(urls_in(text).is_empty(), "{text}");
+        }
+    }
+}

@@ -168,6 +168,10 @@ fn describe_table(text: &mut String, what: &str, sink: &Sink) {
         let names: Vec<&str> = sink.options.keys().map(String::as_str).collect();
         let _ = writeln!(text, "  with the options {}", names.join(", "));
     }
+    if !sink.promote.is_empty() {
+        let columns = sink.promote.iter().map(|it| format!("{} for {}", it.column, it.attribute));
+        let _ = writeln!(text, "  with the columns {}", columns.collect::<Vec<_>>().join(", "));
+    }
 }
 
 fn token(token: &Option<Secret>) -> &'static str {

@@ -202,6 +202,7 @@ pub const KEYS: &[Key] = &[
     key("sink.vacuum_grace", r#""7d""#, "How long files stay that the table needs no more, for queries that still read them; 1h to 3650d, at most log_retention."),
     key("sink.log_retention", r#""7d""#, "How long old versions of the table can be read; 1d to 3650d."),
     key("sink.checkpoint_interval", "100", "Commits between checkpoints of the table's log; 1 to 10000."),
+    key("sink.promote", "[]", "Attributes that get columns of their own besides, at most 64: a list, or what they are, such as { \"http.status\" = \"int\" } of string, int, float and bool. The column of http.status is http_status."),
     required("sink.route.categories", r#"["audit.*"]"#, "Globs of the categories that go to this table, in place of that of [sink]; one in quotes or a list."),
     required("sink.route.url", r#""file:///var/lib/logboom/audit""#, "Where the table of these categories is; each table needs a place of its own. If it is of the same kind as that of [sink], options are as there unless given."),
 ];

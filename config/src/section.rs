@@ -256,6 +256,10 @@ impl<'a> Value<'a> {
         self.value.is_array()
     }
 
+    pub(crate) fn is_table(&self) -> bool {
+        self.value.is_table()
+    }
+
     /// One glob, or a list of which one has to match.
     pub(crate) fn globs(&self) -> Result<Globs, Error> {
         let wrong = |error| self.wrong(format!("is wrong: {error}"));

@@ -8,6 +8,7 @@ use crate::HumanDuration;
 use crate::error::{Error, quoted};
 use crate::keys::SINK_ROUTE;
 use crate::pattern::Globs;
+use crate::promote::{self, Promoted};
 use crate::section::{Section, Value};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -41,6 +42,8 @@ pub struct Sink {
     pub log_retention: Duration,
     /// Commits between checkpoints of the table's log; 1 to 10,000.
     pub checkpoint_interval: u64,
+    /// Attributes that get columns of their own.
+    pub promote: Vec<Promoted>,
     /// Tables of their own for some categories: the first that a category matches takes its records.
     pub routes: Vec<SinkRoute>,
 }
@@ -150,6 +153,7 @@ impl Sink {
             vacuum_grace: grace.min(log_retention),
             log_retention,
             checkpoint_interval: section.get("checkpoint_interval").count(1..=10_000)?,
+            promote: promote::read(&section.get("promote"))?,
             routes: Vec::new(),
         })
     }
@@ -218,6 +222,7 @@ impl fmt::Debug for Sink {
             .field("vacuum_grace", &self.vacuum_grace)
             .field("log_retention", &self.log_retention)
             .field("checkpoint_interval", &self.checkpoint_interval)
+            .field("promote", &self.promote)
             .field("routes", &self.routes)
             .finish()
     }

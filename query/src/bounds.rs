@@ -7,22 +7,26 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, UInt64Array};
+use arrow_schema::Schema;
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::stats::Precision;
 use datafusion::common::{Column, ColumnStatistics};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::scalar::ScalarValue;
-use logboom_sink::schema::table_schema;
 
 use crate::file::records;
 
 /// One row per file; what a file does not say is null, which keeps it.
-pub(crate) struct FileBounds<'a>(pub(crate) &'a [PartitionedFile]);
+pub(crate) struct FileBounds<'a> {
+    pub(crate) files: &'a [PartitionedFile],
+    /// That of the table.
+    pub(crate) schema: &'a Schema,
+}
 
 impl FileBounds<'_> {
     fn values(&self, column: &Column, value: fn(&ColumnStatistics) -> &Precision<ScalarValue>) -> Option<ArrayRef> {
-        let index = table_schema().index_of(column.name()).ok()?;
-        let unknown = ScalarValue::try_new_null(table_schema().field(index).data_type()).ok()?;
+        let index = self.schema.index_of(column.name()).ok()?;
+        let unknown = ScalarValue::try_new_null(self.schema.field(index).data_type()).ok()?;
         let values = self.columns(index).map(|column| match column.map(value) {
             Some(Precision::Exact(value)) => value.clone(),
             _ => unknown.clone(),
@@ -31,7 +35,7 @@ impl FileBounds<'_> {
     }
 
     fn columns(&self, index: usize) -> impl Iterator<Item = Option<&ColumnStatistics>> {
-        self.0.iter().map(move |file| file.statistics.as_ref()?.column_statistics.get(index))
+        self.files.iter().map(move |file| file.statistics.as_ref()?.column_statistics.get(index))
     }
 }
 
@@ -45,11 +49,11 @@ impl PruningStatistics for FileBounds<'_> {
     }
 
     fn num_containers(&self) -> usize {
-        self.0.len()
+        self.files.len()
     }
 
     fn null_counts(&self, column: &Column) -> Option<ArrayRef> {
-        let index = table_schema().index_of(column.name()).ok()?;
+        let index = self.schema.index_of(column.name()).ok()?;
         let nulls = self.columns(index).map(|column| match column?.null_count {
             Precision::Exact(nulls) => Some(nulls as u64),
             _ => None,
@@ -58,7 +62,7 @@ impl PruningStatistics for FileBounds<'_> {
     }
 
     fn row_counts(&self) -> Option<ArrayRef> {
-        Some(Arc::new(self.0.iter().map(|file| Some(records(file)? as u64)).collect::<UInt64Array>()))
+        Some(Arc::new(self.files.iter().map(|file| Some(records(file)? as u64)).collect::<UInt64Array>()))
     }
 
     fn contained(&self, _: &Column, _: &HashSet<ScalarValue>) -> Option<BooleanArray> {

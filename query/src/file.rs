@@ -4,27 +4,27 @@
 
 use std::sync::Arc;
 
-use arrow_schema::DataType;
+use arrow_schema::{DataType, Schema};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::scalar::ScalarValue;
 use jiff::civil::Date;
-use logboom_sink::schema::file_schema;
 use logboom_sink::table::{FileStats, SnapshotFile};
 
 /// A footer grows with its file, and 64 kB is one cheap request.
 const FOOTER_BYTES_MIN: u64 = 64 << 10;
 const FOOTER_BYTES_MAX: u64 = 1 << 20;
 
-/// The file with its size, its partition value and its statistics, so that the store is asked for none of them.
-pub(crate) fn partitioned(file: &SnapshotFile) -> PartitionedFile {
+/// The file with its size, its partition value and its statistics, so that the store is asked for none of them. `schema` is
+/// that of files of the table.
+pub(crate) fn partitioned(file: &SnapshotFile, schema: &Schema) -> PartitionedFile {
     let footer = (file.size / 64).clamp(FOOTER_BYTES_MIN, FOOTER_BYTES_MAX);
     let mut partitioned = PartitionedFile::new(file.path.as_str(), file.size);
     partitioned.metadata_size_hint = Some(footer.min(file.size) as usize);
     partitioned
         .with_partition_values(vec![ScalarValue::Date32(Some(days(file.date)))])
-        .with_statistics(Arc::new(statistics(file.stats.as_ref())))
+        .with_statistics(Arc::new(statistics(file.stats.as_ref(), schema)))
 }
 
 /// Days since 1970, the number inside a `date` value.
@@ -45,9 +45,8 @@ pub(crate) fn records(file: &PartitionedFile) -> Option<usize> {
 
 /// A bound may be wider than the records, never narrower: "exact" is the planner's word for "may prune by it".
 /// The table as a whole gets no bounds, so `max(timestamp)` is never answered from one.
-fn statistics(stats: Option<&FileStats>) -> Statistics {
-    let schema = file_schema();
-    let mut statistics = Statistics::new_unknown(&schema);
+fn statistics(stats: Option<&FileStats>, schema: &Schema) -> Statistics {
+    let mut statistics = Statistics::new_unknown(schema);
     let Some(stats) = stats else { return statistics };
     // No empty file is ever committed: 0 is what statistics without a number are read as.
     if stats.records > 0 {
@@ -83,12 +82,16 @@ fn instant(us: i64, data_type: &DataType) -> ScalarValue {
 #[cfg(test)]
 mod tests {
     use jiff::civil::date;
+    use logboom_sink::schema::file_schema;
 
     use super::*;
 
     fn file(size: u64, stats: Option<FileStats>) -> PartitionedFile {
         let path = "date=2026-01-02/a.parquet".to_owned();
-        partitioned(&SnapshotFile { path, size, date: date(2026, 1, 2), stats, crc32c: None, compacted: false })
+        partitioned(
+            &SnapshotFile { path, size, date: date(2026, 1, 2), stats, crc32c: None, compacted: false },
+            &file_schema(),
+        )
     }
 
     #[test]

@@ -12,6 +12,7 @@
 
 mod bounds;
 mod cells;
+mod columns;
 mod error;
 mod file;
 mod functions;

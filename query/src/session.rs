@@ -60,11 +60,11 @@ impl Session {
         let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(pool)).build_arc()?;
         runtime.register_object_store(store_url().as_ref(), store.objects().clone());
         Ok(Self {
-            files: Arc::new(Files::new(snapshot.files)),
+            version: snapshot.version,
+            files: Arc::new(Files::new(snapshot)),
             store: store.objects().clone(),
             gap: Gap::of(store.url()),
             runtime,
-            version: snapshot.version,
             range: TimeRange::default(),
         })
     }

@@ -27,11 +27,12 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
-use logboom_sink::schema::{PARTITION_COLUMN, file_schema, table_schema};
-use logboom_sink::table::SnapshotFile;
+use logboom_sink::schema::PARTITION_COLUMN;
+use logboom_sink::table::Snapshot;
 use object_store::ObjectStore;
 
 use crate::bounds::FileBounds;
+use crate::columns::Columns;
 use crate::file::{days, newest, partitioned, records};
 
 /// The committed files of one snapshot, the newest first.
@@ -41,16 +42,19 @@ pub(crate) struct Files {
     files: Vec<PartitionedFile>,
     dates: Date32Array,
     bytes: u64,
+    columns: Columns,
 }
 
 impl Files {
-    pub(crate) fn new(mut files: Vec<SnapshotFile>) -> Self {
+    pub(crate) fn new(Snapshot { mut files, columns, .. }: Snapshot) -> Self {
+        let columns = Columns::with(&columns);
         files.sort_by_key(|file| std::cmp::Reverse(newest(file)));
         Self {
             dates: files.iter().map(|file| Some(days(file.date))).collect(),
             bytes: files.iter().map(|file| file.size).sum(),
-            files: files.iter().map(partitioned).collect(),
+            files: files.iter().map(|file| partitioned(file, &columns.file)).collect(),
             snapshot: files,
+            columns,
         }
     }
 
@@ -96,8 +100,7 @@ impl LogTable {
         let Some(filter) = conjunction(filters.iter().filter(|filter| is_about_date(filter)).cloned()) else {
             return Ok(all);
         };
-        let date = table_schema().field_with_name(PARTITION_COLUMN)?.clone();
-        let schema = Arc::new(Schema::new(vec![date]));
+        let schema = Arc::new(Schema::new(vec![self.files.columns.date.clone()]));
         let days = RecordBatch::try_new(schema.clone(), vec![Arc::new(self.files.dates.clone())])?;
         let filter = state.create_physical_expr(filter, &DFSchema::try_from(schema)?)?;
         let keep = filter.evaluate(&days)?.into_array(days.num_rows())?;
@@ -112,14 +115,14 @@ impl LogTable {
         let Some(predicate) = PruningPredicateBuilder::new().with_file_schema(self.schema()).build(filter) else {
             return Ok(all);
         };
-        predicate.prune(&FileBounds(&self.files.files))
+        predicate.prune(&FileBounds { files: &self.files.files, schema: &self.files.columns.table })
     }
 }
 
 #[async_trait]
 impl TableProvider for LogTable {
     fn schema(&self) -> SchemaRef {
-        table_schema()
+        self.files.columns.table.clone()
     }
 
     fn table_type(&self) -> TableType {
@@ -132,7 +135,7 @@ impl TableProvider for LogTable {
     }
 
     fn statistics(&self) -> Option<Statistics> {
-        Some(statistics_of(&self.files.files))
+        Some(statistics_of(&self.files.files, &self.files.columns.table))
     }
 
     async fn scan(
@@ -158,13 +161,13 @@ impl TableProvider for LogTable {
         let metadata = state.runtime_env().cache_manager.get_file_metadata_cache();
         let options =
             TableParquetOptions { global: state.config_options().execution.parquet.clone(), ..Default::default() };
-        let date = Arc::new(table_schema().field_with_name(PARTITION_COLUMN)?.clone());
-        let schema = TableSchema::builder(file_schema()).with_table_partition_cols(vec![date]).build();
+        let Columns { file, date, .. } = self.files.columns.clone();
+        let schema = TableSchema::builder(file).with_table_partition_cols(vec![date]).build();
         let source = ParquetSource::new(schema).with_table_parquet_options(options).with_parquet_file_reader_factory(
             Arc::new(CachedParquetFileReaderFactory::new(self.store.clone(), metadata)),
         );
         let scan = FileScanConfigBuilder::new(self.url.clone(), Arc::new(source))
-            .with_statistics(statistics_of(&files))
+            .with_statistics(statistics_of(&files, &self.files.columns.table))
             .with_file_groups(deal(files, state.config().target_partitions()))
             .with_projection_indices(projection.cloned())?
             .with_limit(limit)
@@ -190,10 +193,10 @@ fn files_for(limit: usize, files: &[PartitionedFile]) -> usize {
 }
 
 /// Records and bytes of the files together, and on purpose no bounds: see [`crate::file`].
-fn statistics_of(files: &[PartitionedFile]) -> Statistics {
+fn statistics_of(files: &[PartitionedFile], schema: &Schema) -> Statistics {
     let rows: Option<usize> = files.iter().map(records).sum();
     let bytes: u64 = files.iter().map(|file| file.object_meta.size).sum();
-    let mut statistics = Statistics::new_unknown(&table_schema());
+    let mut statistics = Statistics::new_unknown(schema);
     statistics.num_rows = rows.map_or(Precision::Absent, Precision::Exact);
     statistics.total_byte_size = Precision::Inexact(bytes as usize);
     statistics

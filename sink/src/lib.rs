@@ -7,6 +7,7 @@ mod merge;
 mod object;
 mod parquet;
 pub mod paths;
+pub mod promote;
 pub mod schema;
 pub mod store;
 pub mod table;

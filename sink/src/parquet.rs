@@ -10,7 +10,9 @@ mod stats;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use arrow_schema::{FieldRef, Schema, SchemaRef};
 use jiff::civil::Date;
+use logboom_config::Promoted;
 use object_store::buffered::BufWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::arrow::async_writer::AsyncArrowWriter;
@@ -23,6 +25,7 @@ use pages::PagesHeld;
 
 use crate::checksum::{Sum, Summed};
 use crate::paths::Name;
+use crate::promote;
 use crate::schema::file_schema;
 use crate::table::{DataFile, FileStats};
 use crate::{Error, Store};
@@ -60,6 +63,8 @@ pub struct FileSettings {
     pub row_group_rows: usize,
     /// About the most bytes of decoded rows that a merge holds at once.
     pub merge_memory: usize,
+    /// Attributes that get columns of their own.
+    pub promote: Vec<Promoted>,
 }
 
 impl FileSettings {
@@ -76,6 +81,7 @@ impl From<&logboom_config::Sink> for FileSettings {
             compression_level: settings.compression_level,
             row_group_rows: settings.row_group_rows,
             merge_memory: MERGE_MEMORY,
+            promote: settings.promote.clone(),
         }
     }
 }
@@ -88,6 +94,7 @@ pub struct FileWriter {
     settings: FileSettings,
     options: ArrowWriterOptions,
     pages: PagesHeld,
+    schema: SchemaRef,
     open: Option<OpenFile>,
     done: Vec<DataFile>,
     input: Option<Input>,
@@ -110,14 +117,25 @@ struct Input {
 }
 
 impl FileWriter {
-    /// Writes nothing yet.
+    /// Writes nothing yet. Will be given rows of [`file_schema`], and makes the columns of promoted attributes.
     pub fn new(store: Store, date: Date, settings: FileSettings) -> Self {
+        let schema = promote::schema_with(&settings.promote);
+        Self::of(store, date, settings, schema)
+    }
+
+    /// Writes nothing yet. Will be given rows of [`file_schema`] with these columns besides, as they are to be.
+    pub fn with_columns(store: Store, date: Date, settings: FileSettings, columns: &[FieldRef]) -> Self {
+        let fields: Vec<FieldRef> = file_schema().fields().iter().chain(columns).cloned().collect();
+        Self::of(store, date, FileSettings { promote: Vec::new(), ..settings }, Arc::new(Schema::new(fields)))
+    }
+
+    fn of(store: Store, date: Date, settings: FileSettings, schema: SchemaRef) -> Self {
         let pages = PagesHeld::default();
         let options = ArrowWriterOptions::new()
             .with_properties(settings.writer_properties())
             .with_page_store_factory(Arc::new(pages.clone()));
         let compression = COMPRESSION_AT_FIRST;
-        Self { store, date, settings, options, pages, open: None, done: Vec::new(), input: None, compression }
+        Self { store, date, settings, options, pages, schema, open: None, done: Vec::new(), input: None, compression }
     }
 
     /// Says how many bytes of the input are still to come after the rows that are written next; of the whole input, when
@@ -129,7 +147,10 @@ impl FileWriter {
     /// Writes rows that come after all before them in the order of a sink file.
     pub async fn write(&mut self, rows: &RecordBatch) -> Result<(), Error> {
         let bytes_per_row = rows.get_array_memory_size() as f64 / rows.num_rows().max(1) as f64;
-        let mut rest = rows.clone();
+        let mut rest = match self.settings.promote.as_slice() {
+            [] => rows.clone(),
+            attributes => promote::append(rows, attributes, &self.schema).map_err(Error::encoding)?,
+        };
         while rest.num_rows() > 0 {
             let (size, records) = self.open_size();
             // What a row comes to: as much as those before it, once there are some.
@@ -147,7 +168,7 @@ impl FileWriter {
             let count = ((room / per_row.max(1.0)) as usize).clamp(1, rest.num_rows());
             let file = match &mut self.open {
                 Some(file) => file,
-                none => none.insert(open_file(&self.store, self.date, &self.options)?),
+                none => none.insert(open_file(&self.store, self.date, &self.schema, &self.options)?),
             };
             let now = rest.slice(0, count);
             file.writer.write(&now).await.map_err(Error::encoding)?;
@@ -223,13 +244,13 @@ fn size_of_next(total: f64, target: f64) -> f64 {
     }
 }
 
-fn open_file(store: &Store, date: Date, options: &ArrowWriterOptions) -> Result<OpenFile, Error> {
+fn open_file(store: &Store, date: Date, schema: &SchemaRef, options: &ArrowWriterOptions) -> Result<OpenFile, Error> {
     let path = Name::new_data(date).path();
     let upload = BufWriter::with_capacity(store.objects().clone(), path.clone(), PART_BYTES)
         .with_max_concurrency(PARTS_UNDER_WAY_MAX);
     let (upload, sum) = Summed::new(upload);
     let writer =
-        AsyncArrowWriter::try_new_with_options(upload, file_schema(), options.clone()).map_err(Error::encoding)?;
+        AsyncArrowWriter::try_new_with_options(upload, schema.clone(), options.clone()).map_err(Error::encoding)?;
     Ok(OpenFile { path: path.to_string(), writer, sum, stats: FileStats::default(), row_groups: 0 })
 }
 

@@ -85,3 +85,14 @@ fn delta_type(data_type: &DataType) -> serde_json::Value {
         other => unreachable!("no column has the type {other}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_know_the_names_that_no_promoted_attribute_may_take() {
+        let names: Vec<String> = table_schema().fields().iter().map(|field| field.name().clone()).collect();
+        assert_eq!(names, logboom_config::TABLE_COLUMNS);
+    }
+}

@@ -92,6 +92,7 @@ impl From<&logboom_config::Sink> for TableOptions {
             log_retention: sink.log_retention,
             checkpoint_interval: sink.checkpoint_interval,
             vacuum_grace: sink.vacuum_grace,
+            columns: crate::promote::columns(&sink.promote),
             ..Self::default()
         }
     }

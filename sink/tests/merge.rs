@@ -11,15 +11,22 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch};
 use bytes::Bytes;
+use logboom_config::{Promoted, PromotedType};
 use logboom_sink::table::DataFile;
-use logboom_sink::{FileSettings, MergeError, Store, merge};
+use logboom_sink::{FileSettings, MergeError, Store, merge, merge_categories};
 use logboom_wire::block::{BlockPlace, Encoder};
 use logboom_wire::{Block, Record, Rows, RunKey, StreamId};
 use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 fn settings() -> FileSettings {
-    FileSettings { target_file_size: 256 << 20, compression_level: 1, row_group_rows: 1 << 20, merge_memory: 64 << 20 }
+    FileSettings {
+        target_file_size: 256 << 20,
+        compression_level: 1,
+        row_group_rows: 1 << 20,
+        merge_memory: 64 << 20,
+        promote: vec![],
+    }
 }
 
 fn store() -> Store {
@@ -197,6 +204,41 @@ async fn a_records_attribute_wins_over_that_of_its_run() {
     assert_eq!(batch["span_id"].as_string::<i32>().value(1), "01".repeat(8));
     assert!(batch["trace_id"].is_null(0) && batch["severity_number"].is_null(0));
     assert_eq!(batch["severity_text"].as_string::<i32>().value(1), "info");
+}
+
+#[tokio::test]
+async fn promoted_attributes_have_columns_and_stay_where_they_were() {
+    let mut run = Rows::default();
+    run.push(&Record { observed: 1, body: b"a", attributes: &[("http.status", "404")], ..Record::default() });
+    run.push(&Record { observed: 2, body: b"b", attributes: &[("http.status", "none")], ..Record::default() });
+    run.push(&Record { observed: 3, body: b"c", ..Record::default() });
+    let promoted =
+        |attribute: &str, column: &str, kind| Promoted { attribute: attribute.into(), column: column.into(), kind };
+    let promote =
+        vec![promoted("http.status", "http_status", PromotedType::Int), promoted("env", "env", PromotedType::String)];
+    let key = key("c", &[("env", "prod")]);
+    let store = store();
+    // The run has an attribute in common as well.
+    let files = merged(&store, &[encode(stream(1), 1, 0, [(key, run)])], &FileSettings { promote, ..settings() }).await;
+    let batch = &read(&store, &files[0]).await[0];
+    let statuses: Vec<_> = batch["http_status"].as_primitive::<Int64Type>().iter().collect();
+    assert_eq!(statuses, [Some(404), None, None]);
+    assert_eq!(batch["env"].as_string::<i32>().iter().collect::<Vec<_>>(), [Some("prod"); 3]);
+    let map = batch["attributes"].as_map().value(1);
+    assert_eq!(map.column(1).as_string::<i32>().iter().flatten().collect::<Vec<_>>(), ["prod", "none"]);
+    assert_eq!(batch.num_columns(), 16);
+}
+
+#[tokio::test]
+async fn of_selected_categories_only_those_are_decoded() {
+    let bad = hollow(&block(stream(2), 1, 0, &[("b", 1, "bad")]));
+    let good = block(stream(1), 1, 0, &[("a", 1, "a"), ("b", 2, "b")]);
+    let store = store();
+    let date = jiff::civil::date(2026, 1, 2);
+    let files = merge_categories(&store, &[good, bad], date, &settings(), |category| category == "a").await.unwrap();
+    let rows = rows(&read(&store, &files[0]).await);
+    // The sequence number counts the rows that are left out.
+    assert_eq!(rows, [("a".into(), 1, stream(1).to_string(), 0, "a".into())]);
 }
 
 #[tokio::test]

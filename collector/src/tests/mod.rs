@@ -5,10 +5,13 @@
 
 mod world;
 
+use logboom_config::{Globs, Sink, SinkRoute};
 use logboom_sink::table::View;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tokio_util::task::TaskTracker;
 
+use crate::tables::{TableSettings, Tables, change_routes};
 use world::{DEFAULT, Fate, ROUTES, World, options};
 
 /// Every way in which the put of a commit can go wrong.
@@ -173,6 +176,44 @@ async fn collectors_with_other_routes_are_refused_also_while_they_run() {
     let stuck = tokio::time::timeout(std::time::Duration::from_secs(1), collector.deliver(&blocks)).await;
     assert!(stuck.is_err());
     assert_eq!(world.mark(1).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_are_changed_once_nothing_is_half_committed() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let with_route = |categories: &str| {
+        let mut sink = Sink::at(url("default"));
+        let categories = Globs::new([categories]).unwrap();
+        sink.routes.push(SinkRoute { categories, sink: Sink::at(url("audit")) });
+        sink
+    };
+    let open = async |sink: &Sink| {
+        let routes = sink.routes.iter().map(|it| (it.categories.clone(), TableSettings::open(&it.sink).unwrap()));
+        Tables::open(TableSettings::open(sink).unwrap(), routes.collect()).await
+    };
+    let (old, new) = (with_route("audit.*"), with_route("a*"));
+    let mut tables = open(&old).await.unwrap();
+    let (routes, default) = tables.split_mut();
+    // A crash between the commits of block 3.
+    let background = TaskTracker::new();
+    assert!(default.commit(&[], &[(world::stream(1), 2)], &background).await.unwrap());
+    assert!(routes[0].commit(&[], &[(world::stream(1), 3)], &background).await.unwrap());
+
+    let found = change_routes(&new, false).await.unwrap();
+    assert_eq!((found.changed, found.unfinished.values().copied().collect::<Vec<_>>()), (false, vec![1]));
+    assert!(open(&new).await.is_err() && open(&old).await.is_ok());
+    assert!(default.commit(&[], &[(world::stream(1), 3)], &background).await.unwrap());
+    let found = change_routes(&new, false).await.unwrap();
+    assert!(found.changed && found.unfinished.is_empty());
+    assert!(open(&new).await.is_ok() && open(&old).await.is_err());
+
+    // Also to none at all, and by force while there is something left.
+    assert!(routes[0].commit(&[], &[(world::stream(2), 1)], &background).await.unwrap());
+    let none = Sink::at(url("default"));
+    assert!(!change_routes(&none, false).await.unwrap().changed);
+    assert!(change_routes(&none, true).await.unwrap().changed);
+    assert!(open(&none).await.is_ok() && open(&new).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]

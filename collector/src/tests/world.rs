@@ -62,11 +62,14 @@ pub enum Fate {
     ExistsAfter,
 }
 
+/// Told by a commit that has come so far, and what it waits for.
+type Gate = (oneshot::Sender<()>, oneshot::Receiver<()>);
+
 /// What happens to the next commits at one store of one collector.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     fates: Arc<Mutex<VecDeque<Fate>>>,
-    gate: Arc<Mutex<Option<(oneshot::Sender<()>, oneshot::Receiver<()>)>>>,
+    gate: Arc<Mutex<Option<Gate>>>,
     death: Arc<Notify>,
 }
 
@@ -320,7 +323,7 @@ impl World {
 }
 
 fn settings(store: Store) -> TableSettings {
-    let files = FileSettings { target_file_size: 1 << 20, compression_level: 1, row_group_rows: 1024 };
+    let files = FileSettings { target_file_size: 1 << 20, compression_level: 1, row_group_rows: 1024, promote: vec![] };
     TableSettings { store, files, options: options() }
 }
 

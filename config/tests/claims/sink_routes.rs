@@ -1,4 +1,4 @@
-use logboom_config::{Sink, SinkRoute};
+use logboom_config::{PromotedType, Sink, SinkRoute};
 
 use crate::{parse, refuse};
 
@@ -112,4 +112,62 @@ fn routes_are_described_in_order_before_the_rest() {
 ";
     assert_eq!(parse(text).describe(), expected);
     assert_eq!(routes("").len(), 0);
+}
+
+#[test]
+fn promoted_attributes_get_columns_whose_names_need_no_quotes() {
+    let columns = |promote: &str| {
+        let promoted = sink(&format!("[sink]\nurl = \"/t\"\npromote = {promote}")).promote.into_iter();
+        promoted.map(|it| (it.attribute, it.column, it.kind)).collect::<Vec<_>>()
+    };
+    let text = PromotedType::String;
+    assert_eq!(columns("[]"), []);
+    let expected = [("http.status", "http_status"), ("Ünit", "_nit"), ("9lives", "_9lives")];
+    let expected = expected.map(|(attribute, column)| (attribute.to_owned(), column.to_owned(), text));
+    assert_eq!(columns("[\"http.status\", \"Ünit\", \"9lives\"]"), expected);
+    let table = "{ \"http.status\" = \"int\", ms = { type = \"float\", column = \"took_ms\" }, host = { column = \"http_host\" }, ok = \"bool\" }";
+    let mut typed = columns(table);
+    typed.sort_by(|a, b| a.0.cmp(&b.0));
+    let typed: Vec<_> = typed.iter().map(|(_, column, kind)| (column.as_str(), *kind)).collect();
+    let (int, float, truth) = (PromotedType::Int, PromotedType::Float, PromotedType::Bool);
+    assert_eq!(typed, [("http_host", text), ("http_status", int), ("took_ms", float), ("ok", truth)]);
+    // A route has those of the sink, or its own.
+    let routes = routes(
+        "promote = [\"a\"]\n[[sink.route]]\ncategories = \"a\"\nurl = \"/a\"\n[[sink.route]]\ncategories = \"b\"\nurl = \"/b\"\npromote = []",
+    );
+    assert_eq!(routes.iter().map(|route| route.sink.promote.len()).collect::<Vec<_>>(), [1, 0]);
+}
+
+#[test]
+fn a_promoted_attribute_that_cannot_have_its_column_is_refused() {
+    for (promote, parts) in [
+        ("[\"body\"]", ["column `body` of every table", "my_body"]),
+        ("[\"Trace.ID\"]", ["column `Trace_ID`", "`trace_id` of every table"]),
+        ("[\"a.b\", \"a_b\"]", ["column `a_b`", "column of `a.b`"]),
+        ("{ a = \"number\" }", ["sink.promote.a", "\"int\""]),
+        ("{ a = { kind = \"int\" } }", ["sink.promote.a.kind", "not known"]),
+        ("{ a = { column = \"a b\" } }", ["letters, digits", "column"]),
+        ("\"a\"", ["sink.promote", "table"]),
+        ("[\"\"]", ["sink.promote", "1 to 256 bytes"]),
+    ] {
+        let error = refuse(&format!("[sink]\nurl = \"/t\"\npromote = {promote}"));
+        let fits = parts.iter().all(|part| error.contains(part));
+        assert!(fits && !error.contains('\n'), "{promote}: {error}");
+    }
+    let many: Vec<String> = (0..65).map(|n| format!("\"a{n}\"")).collect();
+    assert!(refuse(&format!("[sink]\nurl = \"/t\"\npromote = [{}]", many.join(", "))).contains("at most 64"));
+}
+
+#[test]
+fn the_examples_of_the_manuals_are_good_settings() {
+    let examples = |name: &str| {
+        let path = format!("{}/../docs/{name}", env!("CARGO_MANIFEST_DIR"));
+        let manual = std::fs::read_to_string(path).unwrap();
+        let blocks = manual.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned());
+        blocks.collect::<Vec<_>>()
+    };
+    let [routes] = &examples("sink-routing.md")[..] else { panic!() };
+    assert_eq!(sink(routes).routes.len(), 2);
+    let [promote] = &examples("columns.md")[..] else { panic!() };
+    assert_eq!(sink(promote).promote.len(), 3);
 }

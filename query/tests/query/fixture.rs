@@ -122,7 +122,7 @@ impl Table {
     }
 
     pub fn session(&self) -> Session {
-        let snapshot = Snapshot { version: 1, files: self.files.clone() };
+        let snapshot = Snapshot { version: 1, files: self.files.clone(), columns: vec![] };
         Session::over(snapshot, &Store::open_to_read(self.url(), &BTreeMap::new()).unwrap()).unwrap()
     }
 

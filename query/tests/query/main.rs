@@ -6,3 +6,4 @@ mod fixture;
 mod printed;
 mod pruning;
 mod refused;
+mod versions;

@@ -3,11 +3,15 @@
 //! The log is replayed by the Delta library. The statistics are taken from its rows as text, because the library's own
 //! visitor gives away only the number of records.
 
+use std::sync::Arc;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, MapArray, RecordBatch, StructArray};
+use arrow_schema::{DataType, Field, FieldRef, TimeUnit};
 use delta_kernel::engine::arrow_data::ArrowEngineData;
 use delta_kernel::scan::StatsOptions;
+use delta_kernel::schema::{DataType as DeltaType, StructField};
 use delta_kernel::{KernelError, KernelResult};
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -20,7 +24,7 @@ use super::log::Log;
 use super::stats::FileStats;
 use crate::checksum;
 use crate::paths::{self, Name};
-use crate::schema::PARTITION_COLUMN;
+use crate::schema::{PARTITION_COLUMN, table_schema};
 use crate::{Error, Store};
 
 /// The committed state of the table at one version.
@@ -30,6 +34,10 @@ pub struct Snapshot {
     pub version: u64,
     /// The sink files, in no particular order.
     pub files: Vec<SnapshotFile>,
+    /// The table's columns besides those of [`table_schema`], in its order: promoted
+    /// attributes, and those of later versions. A file may lack them; then they are null. Columns of a type that
+    /// Logboom has no use for are left out.
+    pub columns: Vec<FieldRef>,
 }
 
 /// A sink file of a snapshot.
@@ -82,6 +90,7 @@ impl Snapshot {
     async fn load_version(store: &Store, version: Option<u64>) -> Result<Self, Error> {
         let loaded = kernel::with_snapshot(store, "the snapshot", version, |snapshot, engine| {
             let version = snapshot.version();
+            let columns = snapshot.schema().fields().filter_map(extra_column).collect();
             let scan = snapshot.scan_builder().with_stats(StatsOptions::json_only()).build()?;
             let mut rows = Vec::new();
             for metadata in scan.scan_metadata(engine)? {
@@ -89,12 +98,12 @@ impl Snapshot {
                 let data = ArrowEngineData::try_from_engine_data(selected)?;
                 read_rows(data.record_batch(), &mut rows)?;
             }
-            Ok((version, rows))
+            Ok((version, rows, columns))
         });
-        let (version, rows) = loaded.await?;
+        let (version, rows, columns) = loaded.await?;
         let files: Result<_, _> = rows.into_iter().map(Row::into_file).collect();
         let files = files.map_err(|reason| Error::ForeignTable { url: store.url().to_string(), reason })?;
-        Ok(Self { version, files })
+        Ok(Self { version, files, columns })
     }
 }
 
@@ -125,6 +134,25 @@ fn history(log: &[(Name, ObjectMeta)]) -> Vec<(u64, Timestamp)> {
         (version, Timestamp::from_microsecond(newest).unwrap_or(Timestamp::MAX))
     });
     readable.collect()
+}
+
+/// A column that not every table has.
+fn extra_column(field: &StructField) -> Option<FieldRef> {
+    if table_schema().field_with_name(field.name()).is_ok() {
+        return None;
+    }
+    let data_type = match *field.data_type() {
+        DeltaType::STRING => DataType::Utf8,
+        DeltaType::INTEGER => DataType::Int32,
+        DeltaType::LONG => DataType::Int64,
+        DeltaType::DOUBLE => DataType::Float64,
+        DeltaType::BOOLEAN => DataType::Boolean,
+        DeltaType::BINARY => DataType::Binary,
+        DeltaType::DATE => DataType::Date32,
+        DeltaType::TIMESTAMP => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        _ => return None,
+    };
+    Some(Arc::new(Field::new(field.name(), data_type, true)))
 }
 
 struct Row {

@@ -136,7 +136,7 @@ async fn a_commit_that_takes_a_mark_back_is_damage() {
 async fn a_table_of_someone_else_is_refused() {
     let ours = String::from_utf8(get(&table().await, Name::Commit(0)).await).unwrap();
     for (theirs, named) in [
-        (ours.replace("\\\"host\\\"", "\\\"machine\\\""), "`machine`"),
+        (ours.replace("\\\"host\\\"", "\\\"machine\\\""), "no column `host`"),
         (ours.replace("\"minReaderVersion\":1", "\"minReaderVersion\":2"), "reader version 2"),
         (ours.replace("[\"date\"]", "[\"host\"]"), "partitioned"),
     ] {
@@ -171,7 +171,7 @@ async fn a_change_of_the_table_by_someone_else_is_noticed() {
     // The schema, the protocol, or the table itself: we stop.
     let id = collector.view.table_id().to_owned();
     for (change, named) in [
-        (metadata.replace("\\\"seq\\\"", "\\\"number\\\""), "`number`"),
+        (metadata.replace("\\\"seq\\\"", "\\\"number\\\""), "no column `seq`"),
         (metadata.replace(&id, "another"), "another table"),
         ("{\"protocol\":{\"minReaderVersion\":1,\"minWriterVersion\":4}}".to_owned(), "writer version 4"),
     ] {

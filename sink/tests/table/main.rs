@@ -10,6 +10,7 @@
 //! | `maintain` | compaction, retention, vacuum and the lease |
 //! | `crashes` | a death at every call of those |
 //! | `rewrite` | files in the place of others, and their rivals |
+//! | `versions` | tables of other versions of Logboom, or with other columns |
 //!
 //! `collector` is the least that a correct caller does, with the oracle that counts copies; `bed` is a table of real sink
 //! files; `faulty` is the store.
@@ -25,3 +26,4 @@ mod maintain;
 mod races;
 mod rewrite;
 mod sleeper;
+mod versions;

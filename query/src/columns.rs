@@ -1,0 +1,31 @@
+//! The columns of one snapshot: as a file may have them, and as a query sees them.
+//!
+//! Every table has those that this version writes; an older table, or a file of it, lacks some, and they are null there.
+//! After them come those that only this table has.
+
+use std::sync::Arc;
+
+use arrow_schema::{FieldRef, Schema, SchemaRef};
+use logboom_sink::schema::{PARTITION_COLUMN, file_schema, table_schema};
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(crate) struct Columns {
+    /// Those inside of files.
+    pub(crate) file: SchemaRef,
+    /// The same, then the partition column.
+    pub(crate) table: SchemaRef,
+    /// The partition column.
+    pub(crate) date: FieldRef,
+}
+
+impl Columns {
+    /// The columns of a table that has `more` of them than others.
+    pub(crate) fn with(more: &[FieldRef]) -> Self {
+        let file: Vec<FieldRef> = file_schema().fields().iter().chain(more).cloned().collect();
+        let date = table_schema().field_with_name(PARTITION_COLUMN).expect("the table is partitioned").clone();
+        let date = Arc::new(date);
+        let table: Vec<FieldRef> = file.iter().chain([&date]).cloned().collect();
+        Self { file: Arc::new(Schema::new(file)), table: Arc::new(Schema::new(table)), date }
+    }
+}
