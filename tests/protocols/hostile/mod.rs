@@ -7,7 +7,7 @@
 //! - `http2`: what is honest and what is hostile in HTTP/2
 //!
 //! The claim of 90 % is checked with `LOGBOOM_ALONE=1` and `--test-threads 1`; less is asked for when other tests run
-//! beside it.
+//! beside it. With `TMPDIR=/dev/shm` it is the CPU that the clients compete for, not a disk that has moods.
 
 mod attack;
 mod datagrams;
