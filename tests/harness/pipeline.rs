@@ -1,4 +1,4 @@
-//! A whole pipeline: adaptors, collectors, one table in a folder, and the ledger of its producers.
+//! A whole pipeline: adaptors, collectors, one table in a folder or a bucket, and the ledger of its producers.
 
 use std::fs;
 use std::net::TcpStream;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::producer::{FileProducer, Pace, SocketProducer, Target};
-use super::{Node, PATIENCE, free_port, quoted, wait_until};
+use super::{Bucket, Node, PATIENCE, free_port, quoted, wait_until};
 use crate::oracle::{Account, Ledger, Table, Verdict, judge};
 
 /// What a pipeline is to be like.
@@ -101,19 +101,29 @@ impl Pipeline {
         Self::with_source(plan, "")
     }
 
+    /// The same with its table in a bucket.
+    pub fn in_bucket(plan: Plan, bucket: &Bucket) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self::lay_out(plan, "", folder, &bucket.sink, bucket.table.clone())
+    }
+
     /// The same with one more source on every adaptor, given by the lines of its settings with `{port}` for its port and
     /// `{socket}` for the path of its Unix socket.
     pub fn with_source(plan: Plan, source: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("store");
+        let table = Table::at(&store);
+        Self::lay_out(plan, source, folder, &format!("url = {}", quoted(&store)), table)
+    }
+
+    fn lay_out(plan: Plan, source: &str, folder: TempDir, sink: &str, table: Table) -> Self {
         let root = folder.path();
         let collectors: Vec<CollectorNode> = (0..plan.collectors)
             .map(|index| {
                 let port = free_port();
                 let settings = format!(
-                    "[collector]\nlisten = \"127.0.0.1:{port}\"\n{}\n[sink]\nurl = {}\n{}\n",
-                    plan.collector,
-                    quoted(&root.join("store")),
-                    plan.sink,
+                    "[collector]\nlisten = \"127.0.0.1:{port}\"\n{}\n[sink]\n{}\n{sink}\n",
+                    plan.collector, plan.sink,
                 );
                 CollectorNode { node: node(root, "collector", &format!("collector-{index}"), &settings), port }
             })
@@ -122,7 +132,6 @@ impl Pipeline {
         let adaptors =
             (0..plan.adaptors).map(|index| adaptor(root, &plan, &ports, &format!("adaptor-{index}"), source));
         let adaptors = adaptors.collect();
-        let table = Table::at(&root.join("store"));
         Self { adaptors, collectors, ledger: Ledger::default(), pace: Arc::default(), table, folder }
     }
 
@@ -216,7 +225,7 @@ impl Pipeline {
             assert!(status.success(), "{}: {status}", collector.node.name());
         }
         let spools: Vec<PathBuf> = self.adaptors.iter().map(|adaptor| adaptor.spool.clone()).collect();
-        judge(&self.ledger, &mut Table::at(&self.folder.path().join("store")), &spools)
+        judge(&self.ledger, &mut self.table.afresh(), &spools)
     }
 
     /// One more adaptor with the settings of `plan`, its spool a copy of that of adaptor `of`. Not started.

@@ -1,15 +1,16 @@
 //! What is committed: the log is read as any reader does, sink files with the bare Parquet library.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
+use bytes::Bytes;
 use logboom_sink::Store;
 use logboom_sink::table::{Snapshot, SnapshotFile};
+use object_store::ObjectStoreExt;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -26,51 +27,66 @@ pub struct Row {
 /// The rows of one sink file, or why it cannot be read.
 pub type FileRows = Result<Arc<Vec<Row>>, String>;
 
-/// Reads the table in a folder. Sink files never change, so [`Table::files`] reads each only once.
+/// Reads a table. Sink files never change, so [`Table::files`] reads each only once.
+#[derive(Clone)]
 pub struct Table {
-    folder: PathBuf,
+    url: String,
+    options: BTreeMap<String, String>,
     read: BTreeMap<String, Arc<Vec<Row>>>,
 }
 
 impl Table {
+    /// The table in a folder, which need not be there yet.
     pub fn at(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), read: BTreeMap::new() }
+        Self::on(folder.to_str().unwrap(), BTreeMap::new())
+    }
+
+    /// The table on a store with these options.
+    pub fn on(url: &str, options: BTreeMap<String, String>) -> Self {
+        Self { url: url.to_owned(), options, read: BTreeMap::new() }
+    }
+
+    /// The same table, none of its files read yet.
+    pub fn afresh(&self) -> Self {
+        Self { read: BTreeMap::new(), ..self.clone() }
     }
 
     /// Every file that the newest version names, with its rows.
     pub fn files(&mut self) -> BTreeMap<String, FileRows> {
-        let mut files = BTreeMap::new();
-        for file in self.snapshot().files {
-            let rows = match self.read.get(&file.path) {
-                Some(rows) => Ok(rows.clone()),
-                None => read_file(&self.folder, &file).map(Arc::new),
-            };
-            if let Ok(rows) = &rows {
-                self.read.insert(file.path.clone(), rows.clone());
+        let known = &self.read;
+        let files = self.run(async |store| {
+            let mut files = BTreeMap::new();
+            for file in Snapshot::load(&store).await?.files {
+                let rows = match known.get(&file.path) {
+                    Some(rows) => Ok(rows.clone()),
+                    None => match store.objects().get(&file.path.as_str().into()).await {
+                        Ok(object) => read_file(object.bytes().await, &file).map(Arc::new),
+                        Err(error) => Err(error.to_string()),
+                    },
+                };
+                files.insert(file.path, rows);
             }
-            files.insert(file.path, rows);
-        }
+            Ok(files)
+        });
+        let read = files.iter().filter_map(|(path, rows)| Some((path.clone(), rows.clone().ok()?)));
+        self.read.extend(read);
         files
     }
 
-    /// The newest version.
-    pub fn snapshot(&self) -> Snapshot {
+    fn run<T>(&self, work: impl AsyncFnOnce(Store) -> Result<T, logboom_sink::Error>) -> T {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let snapshot = runtime.block_on(async {
-            let store = Store::open_to_read(&self.folder.to_string_lossy(), &BTreeMap::new())?;
-            Snapshot::load(&store).await
-        });
-        snapshot.unwrap_or_else(|error| panic!("the table cannot be read: {error}"))
+        let done = runtime.block_on(async { work(Store::open_to_read(&self.url, &self.options)?).await });
+        done.unwrap_or_else(|error| panic!("the table cannot be read: {error}"))
     }
 }
 
-fn read_file(folder: &Path, file: &SnapshotFile) -> Result<Vec<Row>, String> {
-    let open = File::open(folder.join(&file.path)).map_err(|error| error.to_string())?;
-    let size = open.metadata().map_err(|error| error.to_string())?.len();
+fn read_file(bytes: object_store::Result<Bytes>, file: &SnapshotFile) -> Result<Vec<Row>, String> {
+    let bytes = bytes.map_err(|error| error.to_string())?;
+    let size = bytes.len() as u64;
     if size != file.size {
         return Err(format!("it has {size} bytes, the log says {}", file.size));
     }
-    let builder = ParquetRecordBatchReaderBuilder::try_new(open).map_err(|error| error.to_string())?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|error| error.to_string())?;
     let columns = ProjectionMask::columns(builder.parquet_schema(), ["body", "body_bytes", "stream", "seq"]);
     let reader = builder.with_projection(columns).build().map_err(|error| error.to_string())?;
     let mut rows = Vec::new();

@@ -236,25 +236,37 @@ impl Probe<'_> {
         }
     }
 
-    async fn clean_up(&mut self) -> Result<(), Error> {
-        let id = self.id;
-        let names = (1..=self.named).map(move |number| Ok(Name::Probe { id, number }.path()));
-        let deleted = self.store.objects().delete_stream(futures::stream::iter(names).boxed());
-        let deleted = deleted.for_each(|answer| async move {
-            if let Err(error) = answer {
-                // Of an undecided race there may be nothing to delete. What is left shows in the listing.
-                tracing::debug!(%error, "an object of the probe was not deleted");
+    /// Deletes all that was put. A delete that fails leaves garbage, and says nothing about the store.
+    async fn clean_up(&self) -> Result<(), Error> {
+        for _ in 0..3 {
+            let id = self.id;
+            let names = (1..=self.named).map(move |number| Ok(Name::Probe { id, number }.path()));
+            let deleted = self.store.objects().delete_stream(futures::stream::iter(names).boxed());
+            let failed = deleted.filter_map(|answer| async move {
+                match answer {
+                    // Of an undecided race there may be nothing to delete.
+                    Ok(_) | Err(object_store::Error::NotFound { .. }) => None,
+                    Err(error) => Some(error),
+                }
+            });
+            let failed: Vec<_> = within("deleting from", &PROBE_FOLDER, async { Ok(failed.collect().await) }).await?;
+            match failed.first() {
+                None => return self.nothing_left().await,
+                Some(error) => tracing::debug!(%error, "objects of the probe were not deleted"),
             }
-        });
-        within("deleting from", &PROBE_FOLDER, async { Ok(deleted.await) }).await?;
-        let left = self.store.objects().list(Some(&Path::from(PROBE_FOLDER)));
-        let left = left.try_filter(|meta| {
-            let ours = matches!(Name::parse(meta.location.as_ref()), Some(Name::Probe { id, .. }) if id == self.id);
-            futures::future::ready(ours)
-        });
-        match within("listing", &PROBE_FOLDER, left.try_fold(0_usize, |left, _| async move { Ok(left + 1) })).await? {
+        }
+        tracing::warn!(store = %self.store.url(), "objects of the probe cannot be deleted; they stay in `{PROBE_FOLDER}`");
+        Ok(())
+    }
+
+    /// What is deleted is gone from listings, or the log would come back after its clean-up.
+    async fn nothing_left(&self) -> Result<(), Error> {
+        let listing = self.store.objects().list(Some(&Path::from(PROBE_FOLDER)));
+        let listed: Vec<_> = within("listing", &PROBE_FOLDER, listing.try_collect()).await?;
+        let is_ours = |path: &Path| matches!(Name::parse(path.as_ref()), Some(Name::Probe { id, .. }) if id == self.id);
+        match listed.iter().filter(|meta| is_ours(&meta.location)).count() {
             0 => Ok(()),
-            left => Err(self.unfit(format!("{left} of {} deleted objects are still there", self.named))),
+            left => Err(self.unfit(format!("{left} objects that were deleted are still listed"))),
         }
     }
 
