@@ -183,7 +183,8 @@ fn hdfs(url: Url, options: &BTreeMap<String, String>) -> Result<Store, Error> {
 
 #[cfg(not(feature = "hdfs"))]
 fn hdfs(url: Url, _: &BTreeMap<String, String>) -> Result<Store, Error> {
-    let reason = "this Logboom was built without HDFS; build it with `cargo build --release --features hdfs`".to_owned();
+    let reason =
+        "this Logboom was built without HDFS; build it with `cargo build --release --features hdfs`".to_owned();
     Err(Error::BadUrl { url: url.into(), reason })
 }
 

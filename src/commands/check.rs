@@ -42,7 +42,8 @@ pub async fn run(args: CheckArgs) -> Result<()> {
 }
 
 async fn connect(file: &Path, sink: Option<&Sink>) -> Result<()> {
-    let missing = || format!("{}: there is no [sink] section in it, so there is no store to connect to", file.display());
+    let missing =
+        || format!("{}: there is no [sink] section in it, so there is no store to connect to", file.display());
     let sink = sink.with_context(missing)?;
     let store = Store::open(&sink.url, &sink.options)?;
     let races = Depth::Full.races();

@@ -151,7 +151,8 @@ fn unknown(provider: Provider, url: &Url, key: &str) -> Error {
     let wrong = key.to_ascii_lowercase();
     let nearest = provider.keys().min_by_key(|known| strsim::damerau_levenshtein(&wrong, known));
     let near = nearest.filter(|known| strsim::damerau_levenshtein(&wrong, known) <= 1 + known.len() / 4);
-    let fix = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_else(|| "; docs/stores.md lists them".into());
+    let fix =
+        near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_else(|| "; docs/stores.md lists them".into());
     Error::BadOption { url: url.to_string(), key: key.to_owned(), fix }
 }
 

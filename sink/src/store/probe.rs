@@ -7,6 +7,7 @@
 //! An answer that is neither yes nor no says nothing about the store: that race is run again.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -68,7 +69,15 @@ pub struct Report {
 /// [`Error::UnfitStore`] with what the store did wrong and what would come of it; any other if it cannot be reached,
 /// or refuses us.
 pub async fn probe(store: &Store, depth: Depth, progress: impl FnMut(u32)) -> Result<Report, Error> {
-    let mut probe = Probe { store, id: Uuid::new_v4(), named: 0, begun: Instant::now(), undecided: 0, puts: Vec::new() };
+    let mut probe = Probe {
+        store,
+        id: Uuid::new_v4(),
+        named: 0,
+        has_put: AtomicBool::new(false),
+        begun: Instant::now(),
+        undecided: 0,
+        puts: Vec::new(),
+    };
     let found = probe.run(depth, progress).await;
     match found {
         Ok(report) => probe.clean_up().await.map(|()| report),
@@ -86,6 +95,8 @@ struct Probe<'a> {
     id: Uuid,
     /// Names that were given away, from 1.
     named: u64,
+    /// Whether anything may be there to be deleted.
+    has_put: AtomicBool,
     begun: Instant,
     /// Races that were run again.
     undecided: u32,
@@ -238,6 +249,9 @@ impl Probe<'_> {
 
     /// Deletes all that was put. A delete that fails leaves garbage, and says nothing about the store.
     async fn clean_up(&self) -> Result<(), Error> {
+        if !self.has_put.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         for _ in 0..3 {
             let id = self.id;
             let names = (1..=self.named).map(move |number| Ok(Name::Probe { id, number }.path()));
@@ -286,7 +300,10 @@ impl Probe<'_> {
         let path = name.path();
         let put = self.store.objects().put_opts(&path, content.into(), PutMode::Create.into());
         match within("writing", &name, put).await {
-            Ok(_) => Ok(Answer::Won),
+            Ok(_) => {
+                self.has_put.store(true, Ordering::Relaxed);
+                Ok(Answer::Won)
+            }
             Err(Error::Store { source: Answered::AlreadyExists { .. } | Answered::Precondition { .. }, .. }) => {
                 Ok(Answer::Lost)
             }

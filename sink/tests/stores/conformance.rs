@@ -116,15 +116,19 @@ async fn lives(store: Store) {
 }
 
 async fn reads_back(store: Store) {
-    let key = |category: &str| {
-        Arc::new(RunKey { category: category.into(), source: "source".into(), attributes: vec![] })
-    };
+    let key =
+        |category: &str| Arc::new(RunKey { category: category.into(), source: "source".into(), attributes: vec![] });
     let block = |of: u8, records: u64| -> Block {
         let runs = ["a", "b"].map(|category| {
             let mut rows = Rows::default();
             for n in 0..records {
                 let body = format!("{category} {of} {n} {:x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-                rows.push(&Record { timestamp: Some(n as i64), observed: 7, body: body.as_bytes(), ..Record::default() });
+                rows.push(&Record {
+                    timestamp: Some(n as i64),
+                    observed: 7,
+                    body: body.as_bytes(),
+                    ..Record::default()
+                });
             }
             (key(category), rows)
         });

@@ -138,9 +138,7 @@ async fn two_hundred_lost_answers_are_two_hundred_commits_on_ceph() {
 /// Breaks every sixth request, whatever it is.
 fn random(proxy: &Proxy, seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
-    proxy.rule(move |_, _| {
-        random.random_ratio(1, 6).then(|| EVERY_FAULT[random.random_range(0..EVERY_FAULT.len())])
-    });
+    proxy.rule(move |_, _| random.random_ratio(1, 6).then(|| EVERY_FAULT[random.random_range(0..EVERY_FAULT.len())]));
 }
 
 async fn race_through_faults(kind: Kind) {

@@ -14,7 +14,6 @@ pub enum Kind {
     Moto,
     Ceph,
     Azurite,
-    Gcs,
 }
 
 /// A server with a bucket named `logboom`.
@@ -28,13 +27,10 @@ pub struct Server {
 /// Azurite's own, which everybody knows.
 const AZURITE_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
-/// The key of a service account that needs no token.
-const GCS_KEY: &str = r#"{"client_email": "", "private_key": "", "private_key_id": "", "disable_oauth": true}"#;
-
 impl Server {
     /// The server of this kind. `None`, with the reason printed: it is not installed.
     pub fn get(kind: Kind) -> Option<&'static Server> {
-        static SERVERS: [OnceLock<Option<Server>>; 4] = [const { OnceLock::new() }; 4];
+        static SERVERS: [OnceLock<Option<Server>>; 3] = [const { OnceLock::new() }; 3];
         let server = SERVERS[kind as usize].get_or_init(|| start(kind)).as_ref();
         if server.is_none() {
             println!("skipped: there is no {kind:?} here");
@@ -48,7 +44,6 @@ impl Server {
         let scheme = match self.kind {
             Kind::Moto | Kind::Ceph => "s3",
             Kind::Azurite => "az",
-            Kind::Gcs => "gs",
         };
         // The server is this process's own.
         format!("{scheme}://logboom/table-{}/a b", NEXT.fetch_add(1, Ordering::Relaxed))
@@ -69,7 +64,6 @@ impl Server {
                 ("account_name", "devstoreaccount1"),
                 ("access_key", AZURITE_KEY),
             ],
-            Kind::Gcs => &[("base_url", &endpoint), ("service_account_key", GCS_KEY)],
         };
         let options = options.iter().chain(&[("allow_http", "true")]);
         options.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -82,7 +76,11 @@ fn start(kind: Kind) -> Option<Server> {
     let port = free_port();
     let name = format!("{kind:?}").to_lowercase();
     let mut command = Command::new("bash");
-    command.args(["-c", include_str!("server.sh"), "server.sh"]).arg(name).arg(&folder).args([port.to_string(), free_port().to_string()]);
+    command
+        .args(["-c", include_str!("server.sh"), "server.sh"])
+        .arg(name)
+        .arg(&folder)
+        .args([port.to_string(), free_port().to_string()]);
     command.env("AZURITE_KEY", AZURITE_KEY).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().ok()?;
     let input = child.stdin.take().expect("it is piped");
