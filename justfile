@@ -36,4 +36,12 @@ bench-queries *ARGS:
 
 # 200 rounds of kill -9 with a million records (LOGBOOM_KILL_ROUNDS, LOGBOOM_KILL_RECORDS, LOGBOOM_SEED)
 kill-test:
-    cargo test --release --test tests -- --ignored --nocapture full_kill
+    cargo test --release --test tests -- --ignored --nocapture full_kill --skip rounds_on
+
+# The same with the table on S3 that loses answers: Ceph's gateway (kill-test-s3 ceph) or moto
+kill-test-s3 SERVER="ceph":
+    cargo test --release --test tests -- --ignored --nocapture full_kill_rounds_on_{{SERVER}}
+
+# Every store that is installed: LOGBOOM_TEST_PYTHON (moto[server]), LOGBOOM_TEST_NODE_MODULES (azurite), radosgw
+stores:
+    cargo test -p logboom-sink --test stores -- --nocapture

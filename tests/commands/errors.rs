@@ -145,3 +145,40 @@ fn a_query_that_is_no_sql_is_one_line() {
         assert_eq!((output.status.code(), errors.lines().count()), (Some(FAILED), 1), "{errors}");
     }
 }
+
+/// It has no put-if-absent because it is told not to, so no server has to be there.
+const UNFIT: &str = "[collector]\n[sink]\nurl = \"s3://bucket/table\"\n[sink.options]\nconditional_put = \"disabled\"\n\
+                     skip_signature = \"true\"\nallow_http = \"true\"\nendpoint = \"http://127.0.0.1:9\"\n";
+
+#[test]
+fn a_collector_refuses_to_start_on_a_store_that_is_unfit_for_commits() {
+    let parts = ["s3://bucket/table", "unfit for a table", "has no put-if-absent", "docs/stores.md"];
+    assert_one_line(UNFIT, &COLLECTOR, FAILED, &parts);
+}
+
+#[test]
+fn a_check_of_the_connection_says_that_a_store_is_unfit() {
+    let (output, _folder) = run_with(UNFIT, &["check", "--connect", "settings.toml"]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), errors.lines().count()), (Some(FAILED), 1), "{errors}");
+    assert!(errors.contains("unfit for a table") && errors.contains("has no put-if-absent"), "{errors}");
+}
+
+#[test]
+fn a_check_of_the_connection_says_that_a_store_is_fit() {
+    let settings = "[sink]\nurl = \"store\"\n";
+    let (output, folder) = run_with(settings, &["check", "--connect", "settings.toml"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("fit for a table") && said.contains("100 of 100 races"), "{said}");
+    let left = fs::read_dir(folder.path().join("store/_probe")).into_iter().flatten().count();
+    assert_eq!(left, 0, "what it puts it deletes again");
+}
+
+#[test]
+fn an_unknown_option_of_the_store_is_named_before_anything_runs() {
+    let settings = "[collector]\n[sink]\nurl = \"s3://bucket/table\"\noptions = { regoin = \"x\" }\n";
+    for arguments in [&CHECK[..], &COLLECTOR] {
+        assert_one_line(settings, arguments, FAILED, &["`regoin`", "s3://bucket/table", "did you mean `region`"]);
+    }
+}

@@ -1,4 +1,4 @@
-//! A whole pipeline: adaptors, collectors, one table in a folder, and the ledger of its producers.
+//! A whole pipeline: adaptors, collectors, one table in a folder or a bucket, and the ledger of its producers.
 
 use std::fs;
 use std::net::TcpStream;
@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::producer::{FileProducer, Pace, SocketProducer, Target};
 use super::verified::Verified;
+use super::{Bucket, Node, PATIENCE, free_port, logboom, quoted, run, wait_until};
 use super::{Node, PATIENCE, free_port, logboom, quoted, run, wait_until};
 use crate::oracle::{Account, Ledger, Table, Verdict, judge};
 
@@ -97,7 +98,6 @@ pub struct Pipeline {
     pub ledger: Ledger,
     pub pace: Arc<Pace>,
     table: Table,
-    routes: Vec<(Globs, PathBuf)>,
     folder: TempDir,
 }
 
@@ -107,10 +107,22 @@ impl Pipeline {
         Self::with_source(plan, "")
     }
 
+    /// The same with its table in a bucket.
+    pub fn in_bucket(plan: Plan, bucket: &Bucket) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self::lay_out(plan, "", folder, &bucket.sink, bucket.table.clone())
+    }
+
     /// The same with one more source on every adaptor, given by the lines of its settings with `{port}` for its port and
     /// `{socket}` for the path of its Unix socket.
     pub fn with_source(plan: Plan, source: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("store");
+        let table = Table::at(&store);
+        Self::lay_out(plan, source, folder, &format!("url = {}", quoted(&store)), table)
+    }
+
+    fn lay_out(plan: Plan, source: &str, folder: TempDir, sink: &str, table: Table) -> Self {
         let root = folder.path();
         let routes: Vec<(Globs, PathBuf)> = plan
             .routes
@@ -128,10 +140,8 @@ impl Pipeline {
             .map(|index| {
                 let port = free_port();
                 let settings = format!(
-                    "[collector]\nlisten = \"127.0.0.1:{port}\"\n{}\n[sink]\nurl = {}\n{}\n{routes_settings}",
-                    plan.collector,
-                    quoted(&root.join("store")),
-                    plan.sink,
+                    "[collector]\nlisten = \"127.0.0.1:{port}\"\n{}\n[sink]\n{}\n{sink}\n{routes_settings}",
+                    plan.collector, plan.sink,
                 );
                 CollectorNode { node: node(root, "collector", &format!("collector-{index}"), &settings), port }
             })
@@ -140,8 +150,8 @@ impl Pipeline {
         let adaptors =
             (0..plan.adaptors).map(|index| adaptor(root, &plan, &ports, &format!("adaptor-{index}"), source));
         let adaptors = adaptors.collect();
-        let table = Table::with_routes(&root.join("store"), routes.clone());
-        Self { adaptors, collectors, ledger: Ledger::default(), pace: Arc::default(), table, routes, folder }
+        let table = table.with_routes(routes);
+        Self { adaptors, collectors, ledger: Ledger::default(), pace: Arc::default(), table, folder }
     }
 
     /// Lays out and starts.
@@ -243,8 +253,7 @@ impl Pipeline {
             assert!(status.success(), "{}: {status}", collector.node.name());
         }
         let spools: Vec<PathBuf> = self.adaptors.iter().map(|adaptor| adaptor.spool.clone()).collect();
-        let store = self.folder.path().join("store");
-        judge(&self.ledger, &mut Table::with_routes(&store, self.routes.clone()), &spools)
+        judge(&self.ledger, &mut self.table.afresh(), &spools)
     }
 
     /// One more adaptor with the settings of `plan`, its spool a copy of that of adaptor `of`. Not started.

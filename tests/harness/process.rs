@@ -83,6 +83,11 @@ impl Node {
         kill_process(Pid::from_child(child), signal).unwrap();
     }
 
+    /// Whether it was started and is not running any more.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_some())
+    }
+
     /// Asks it to end and waits for that.
     #[track_caller]
     pub fn terminate(&mut self, limit: Duration) -> ExitStatus {

@@ -1,17 +1,18 @@
 //! What is committed, in one table or several: logs are read as any reader does, sink files with the bare Parquet library.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
+use bytes::Bytes;
 use logboom_config::Globs;
-use logboom_sink::Store;
 use logboom_sink::table::{Snapshot, SnapshotFile};
+use logboom_sink::{Error, Store};
 use logboom_wire::loss;
+use object_store::ObjectStoreExt;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -30,67 +31,91 @@ pub struct Row {
 /// The rows of one sink file, or why it cannot be read.
 pub type FileRows = Result<Arc<Vec<Row>>, String>;
 
-/// Reads tables in folders. Sink files never change, so [`Table::files`] reads each only once.
+/// Reads tables. Sink files never change, so [`Table::files`] reads each only once.
+#[derive(Clone)]
 pub struct Table {
     /// The table that takes what no other takes.
-    default: PathBuf,
+    default: Place,
     /// Tables of their own for some categories; the first that matches counts.
-    routes: Vec<(Globs, PathBuf)>,
+    routes: Vec<(Globs, Place)>,
     read: BTreeMap<String, Arc<Vec<Row>>>,
 }
 
+/// Where a table is.
+#[derive(Clone)]
+struct Place {
+    url: String,
+    options: BTreeMap<String, String>,
+}
+
 impl Table {
+    /// The table in a folder, which need not be there yet.
     pub fn at(folder: &Path) -> Self {
-        Self::with_routes(folder, Vec::new())
+        Self::on(folder.to_str().unwrap(), BTreeMap::new())
     }
 
-    /// The table in a folder together with those that some categories go to in its place.
-    pub fn with_routes(default: &Path, routes: Vec<(Globs, PathBuf)>) -> Self {
-        Self { default: default.to_owned(), routes, read: BTreeMap::new() }
+    /// The table on a store with these options.
+    pub fn on(url: &str, options: BTreeMap<String, String>) -> Self {
+        Self { default: Place { url: url.to_owned(), options }, routes: Vec::new(), read: BTreeMap::new() }
     }
 
-    /// Every file that the newest version of a table names, with its rows.
+    /// The same with tables in folders for some categories.
+    pub fn with_routes(self, routes: Vec<(Globs, PathBuf)>) -> Self {
+        let place = |folder: PathBuf| Place { url: folder.to_str().unwrap().to_owned(), options: BTreeMap::new() };
+        Self { routes: routes.into_iter().map(|(globs, folder)| (globs, place(folder))).collect(), ..self }
+    }
+
+    /// The same tables, none of their files read yet.
+    pub fn afresh(&self) -> Self {
+        Self { read: BTreeMap::new(), ..self.clone() }
+    }
+
+    /// Every file that the newest version of each table names, with its rows.
     pub fn files(&mut self) -> BTreeMap<String, FileRows> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let files = runtime.block_on(self.read_files());
+        let files = files.unwrap_or_else(|error| panic!("the table cannot be read: {error}"));
+        let read = files.iter().filter_map(|(name, rows)| Some((name.clone(), rows.clone().ok()?)));
+        self.read.extend(read);
+        files
+    }
+
+    async fn read_files(&self) -> Result<BTreeMap<String, FileRows>, Error> {
         let mut files = BTreeMap::new();
-        let folders = self.routes.iter().map(|(_, folder)| folder).chain([&self.default]);
-        for (table, folder) in folders.enumerate() {
+        let places = self.routes.iter().map(|(_, place)| place).chain([&self.default]);
+        for (table, Place { url, options }) in places.enumerate() {
             let belongs = |category: &str| {
                 let route = self.routes.iter().position(|(globs, _)| globs.matches(category));
                 route.unwrap_or(self.routes.len()) == table
             };
-            for file in snapshot(folder).files {
-                let name = folder.join(&file.path).display().to_string();
+            let store = Store::open_to_read(url, options)?;
+            for file in Snapshot::load(&store).await?.files {
+                let name = format!("{url}/{}", file.path);
                 let rows = match self.read.get(&name) {
                     Some(rows) => Ok(rows.clone()),
-                    None => read_file(folder, &file, &belongs).map(Arc::new),
+                    None => match store.objects().get(&file.path.as_str().into()).await {
+                        Ok(object) => read_file(object.bytes().await, &file, &belongs).map(Arc::new),
+                        Err(error) => Err(error.to_string()),
+                    },
                 };
-                if let Ok(rows) = &rows {
-                    self.read.insert(name.clone(), rows.clone());
-                }
                 files.insert(name, rows);
             }
         }
-        files
+        Ok(files)
     }
 }
 
-/// The newest version.
-fn snapshot(folder: &Path) -> Snapshot {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let snapshot = runtime.block_on(async {
-        let store = Store::open_to_read(&folder.to_string_lossy(), &BTreeMap::new())?;
-        Snapshot::load(&store).await
-    });
-    snapshot.unwrap_or_else(|error| panic!("the table cannot be read: {error}"))
-}
-
-fn read_file(folder: &Path, file: &SnapshotFile, belongs: &dyn Fn(&str) -> bool) -> Result<Vec<Row>, String> {
-    let open = File::open(folder.join(&file.path)).map_err(|error| error.to_string())?;
-    let size = open.metadata().map_err(|error| error.to_string())?.len();
+fn read_file(
+    bytes: object_store::Result<Bytes>,
+    file: &SnapshotFile,
+    belongs: &dyn Fn(&str) -> bool,
+) -> Result<Vec<Row>, String> {
+    let bytes = bytes.map_err(|error| error.to_string())?;
+    let size = bytes.len() as u64;
     if size != file.size {
         return Err(format!("it has {size} bytes, the log says {}", file.size));
     }
-    let builder = ParquetRecordBatchReaderBuilder::try_new(open).map_err(|error| error.to_string())?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|error| error.to_string())?;
     let columns =
         ProjectionMask::columns(builder.parquet_schema(), ["category", "body", "body_bytes", "stream", "seq"]);
     let reader = builder.with_projection(columns).build().map_err(|error| error.to_string())?;

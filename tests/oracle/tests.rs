@@ -138,7 +138,7 @@ fn the_oracle_finds_rows_in_the_wrong_table() {
     wrong.commit(2, &[line(3)]);
     let judge_with = |default: &Fabricated, route: &Fabricated| {
         let routes = vec![(Globs::new(["c"]).unwrap(), route.store())];
-        judge(&ledger(), &mut Table::with_routes(&default.store(), routes), &[]).counters()
+        judge(&ledger(), &mut Table::at(&default.store()).with_routes(routes), &[]).counters()
     };
     assert_eq!(judge_with(&wrong, &right), [0, 0, 1, 0, 0, 0]);
     assert_eq!(judge_with(&right, &wrong), [0, 0, 2, 0, 0, 0]);

@@ -7,6 +7,7 @@
 //! An answer that is neither yes nor no says nothing about the store: that race is run again.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -68,8 +69,15 @@ pub struct Report {
 /// [`Error::UnfitStore`] with what the store did wrong and what would come of it; any other if it cannot be reached,
 /// or refuses us.
 pub async fn probe(store: &Store, depth: Depth, progress: impl FnMut(u32)) -> Result<Report, Error> {
-    let mut probe =
-        Probe { store, id: Uuid::new_v4(), named: 0, begun: Instant::now(), undecided: 0, puts: Vec::new() };
+    let mut probe = Probe {
+        store,
+        id: Uuid::new_v4(),
+        named: 0,
+        has_put: AtomicBool::new(false),
+        begun: Instant::now(),
+        undecided: 0,
+        puts: Vec::new(),
+    };
     let found = probe.run(depth, progress).await;
     match found {
         Ok(report) => probe.clean_up().await.map(|()| report),
@@ -87,6 +95,8 @@ struct Probe<'a> {
     id: Uuid,
     /// Names that were given away, from 1.
     named: u64,
+    /// Whether anything may be there to be deleted.
+    has_put: AtomicBool,
     begun: Instant,
     /// Races that were run again.
     undecided: u32,
@@ -237,25 +247,40 @@ impl Probe<'_> {
         }
     }
 
-    async fn clean_up(&mut self) -> Result<(), Error> {
-        let id = self.id;
-        let names = (1..=self.named).map(move |number| Ok(Name::Probe { id, number }.path()));
-        let deleted = self.store.objects().delete_stream(futures::stream::iter(names).boxed());
-        let deleted = deleted.for_each(|answer| async move {
-            if let Err(error) = answer {
-                // Of an undecided race there may be nothing to delete. What is left shows in the listing.
-                tracing::debug!(%error, "an object of the probe was not deleted");
+    /// Deletes all that was put. A delete that fails leaves garbage, and says nothing about the store.
+    async fn clean_up(&self) -> Result<(), Error> {
+        if !self.has_put.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        for _ in 0..3 {
+            let id = self.id;
+            let names = (1..=self.named).map(move |number| Ok(Name::Probe { id, number }.path()));
+            let deleted = self.store.objects().delete_stream(futures::stream::iter(names).boxed());
+            let failed = deleted.filter_map(|answer| async move {
+                match answer {
+                    // Of an undecided race there may be nothing to delete.
+                    Ok(_) | Err(object_store::Error::NotFound { .. }) => None,
+                    Err(error) => Some(error),
+                }
+            });
+            let failed: Vec<_> = within("deleting from", &PROBE_FOLDER, async { Ok(failed.collect().await) }).await?;
+            match failed.first() {
+                None => return self.nothing_left().await,
+                Some(error) => tracing::debug!(%error, "objects of the probe were not deleted"),
             }
-        });
-        within("deleting from", &PROBE_FOLDER, async { Ok(deleted.await) }).await?;
-        let left = self.store.objects().list(Some(&Path::from(PROBE_FOLDER)));
-        let left = left.try_filter(|meta| {
-            let ours = matches!(Name::parse(meta.location.as_ref()), Some(Name::Probe { id, .. }) if id == self.id);
-            futures::future::ready(ours)
-        });
-        match within("listing", &PROBE_FOLDER, left.try_fold(0_usize, |left, _| async move { Ok(left + 1) })).await? {
+        }
+        tracing::warn!(store = %self.store.url(), "objects of the probe cannot be deleted; they stay in `{PROBE_FOLDER}`");
+        Ok(())
+    }
+
+    /// What is deleted is gone from listings, or the log would come back after its clean-up.
+    async fn nothing_left(&self) -> Result<(), Error> {
+        let listing = self.store.objects().list(Some(&Path::from(PROBE_FOLDER)));
+        let listed: Vec<_> = within("listing", &PROBE_FOLDER, listing.try_collect()).await?;
+        let is_ours = |path: &Path| matches!(Name::parse(path.as_ref()), Some(Name::Probe { id, .. }) if id == self.id);
+        match listed.iter().filter(|meta| is_ours(&meta.location)).count() {
             0 => Ok(()),
-            left => Err(self.unfit(format!("{left} of {} deleted objects are still there", self.named))),
+            left => Err(self.unfit(format!("{left} objects that were deleted are still listed"))),
         }
     }
 
@@ -275,7 +300,10 @@ impl Probe<'_> {
         let path = name.path();
         let put = self.store.objects().put_opts(&path, content.into(), PutMode::Create.into());
         match within("writing", &name, put).await {
-            Ok(_) => Ok(Answer::Won),
+            Ok(_) => {
+                self.has_put.store(true, Ordering::Relaxed);
+                Ok(Answer::Won)
+            }
             Err(Error::Store { source: Answered::AlreadyExists { .. } | Answered::Precondition { .. }, .. }) => {
                 Ok(Answer::Lost)
             }

@@ -4,7 +4,6 @@
 #   moto     S3 as the Python package `moto[server]` plays it; signatures are not checked
 #   ceph     the S3 gateway of Ceph (Debian packages radosgw, ceph-mon, ceph-osd), its data in memory
 #   azurite  Azure Blob as the npm package `azurite` plays it
-#   gcs      Google Cloud Storage as the Python package `gcp-storage-emulator` plays it; it ignores preconditions
 #
 # Says `ready` once there is a bucket named `logboom`, or `skip` and why, and runs until its standard input ends.
 set -euo pipefail
@@ -31,14 +30,6 @@ moto() {
     start moto "$python" -m moto.server -H 127.0.0.1 -p "$port"
     listening
     curl -sf -o "$dir/answer" -X PUT "http://127.0.0.1:$port/logboom"
-}
-
-gcs() {
-    python=${LOGBOOM_TEST_PYTHON:-}
-    [ -n "$python" ] && "$python" -c 'import gcp_storage_emulator' 2>/dev/null ||
-        skip 'LOGBOOM_TEST_PYTHON names no Python with `gcp-storage-emulator`'
-    start gcs "$python" -m gcp_storage_emulator start --host 127.0.0.1 --port "$port" --in-memory --default-bucket logboom
-    listening
 }
 
 azurite() {
@@ -85,10 +76,12 @@ log file = $dir/\$name.log
 admin socket = $dir/\$name.\$pid.asok
 osd pool default size = 1
 osd pool default min size = 1
-osd pool default pg num = 1
+osd pool default pg num = 8
 osd pool default pg autoscale mode = off
 osd crush chooseleaf type = 0
 osd max object name len = 256
+paxos propose interval = 0.1
+paxos min wait = 0.01
 mon allow pool size one = true
 mon data avail crit = 1
 [mon.a]

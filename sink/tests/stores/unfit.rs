@@ -15,8 +15,6 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
-use crate::server::{Kind, Server};
-
 /// How a store takes a put-if-absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Manner {
@@ -90,16 +88,6 @@ async fn an_unfit_store_is_left_clean() {
     let store = store(Manner::LooksFirst);
     probe(&store, Depth::Start, |_| {}).await.unwrap_err();
     assert_eq!(crate::collector::names(&store).await, []);
-}
-
-/// A server that one can install, and that keeps no preconditions.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_emulator_that_ignores_preconditions_is_found_out() {
-    let Some(server) = tokio::task::block_in_place(|| Server::get(Kind::Gcs)) else { return };
-    let store = Store::open(&server.fresh_url(), &server.options(server.port)).unwrap();
-    let error = probe(&store, Depth::Start, |_| {}).await.unwrap_err();
-    println!("{error}");
-    assert!(error.to_string().contains("second put-if-absent"), "{error}");
 }
 
 #[tokio::test]
