@@ -17,7 +17,7 @@ use object_store::buffered::BufWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::arrow::async_writer::AsyncArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::file::metadata::SortingColumn;
+use parquet::file::metadata::{RowGroupMetaData, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
@@ -111,6 +111,7 @@ struct OpenFile {
 }
 
 /// What the rows come from, as a measure of how much there is still to come.
+#[derive(Clone, Copy)]
 struct Input {
     bytes: u64,
     bytes_left: u64,
@@ -158,9 +159,9 @@ impl FileWriter {
                 0..ROWS_KNOWN => bytes_per_row * self.compression,
                 _ => size as f64 / records as f64,
             };
-            let left = rest.num_rows() as f64 * per_row + self.encoded_left(size);
             let target = self.settings.target_file_size as f64;
-            let room = size_of_next(size as f64 + left, target) - size as f64;
+            let left = self.encoded_left(size).map(|left| left + rest.num_rows() as f64 * per_row);
+            let room = left.map_or(target, |left| size_of_next(size as f64 + left, target)) - size as f64;
             if room < target * NEARLY_FULL && records > 0 {
                 self.close_file().await?;
                 continue;
@@ -206,26 +207,25 @@ impl FileWriter {
     }
 
     /// About how many bytes the input that is left will come to; `open` is the size of the open file.
-    fn encoded_left(&self, open: u64) -> f64 {
-        let Some(Input { bytes, bytes_left }) = self.input else { return f64::MAX };
+    fn encoded_left(&self, open: u64) -> Option<f64> {
+        let Input { bytes, bytes_left } = self.input?;
         let encoded = self.done.iter().map(|file| file.size).sum::<u64>() + open;
-        encoded as f64 / (bytes - bytes_left).max(1) as f64 * bytes_left as f64
+        Some(encoded as f64 / bytes.saturating_sub(bytes_left).max(1) as f64 * bytes_left as f64)
     }
 
     fn learn_compression(&mut self) {
         let Some(file) = &mut self.open else { return };
         let row_groups = file.writer.flushed_row_groups();
-        if row_groups.len() > file.row_groups
-            && let Some(last) = row_groups.last()
-        {
-            self.compression = last.compressed_size() as f64 / last.total_byte_size().max(1) as f64;
+        if row_groups.len() > file.row_groups {
+            file.row_groups = row_groups.len();
+            self.compression = compression(row_groups).unwrap_or(self.compression);
         }
-        file.row_groups = row_groups.len();
     }
 
     async fn close_file(&mut self) -> Result<(), Error> {
         let Some(mut file) = self.open.take() else { return Ok(()) };
-        file.writer.finish().await.map_err(Error::encoding)?;
+        let metadata = file.writer.finish().await.map_err(Error::encoding)?;
+        self.compression = compression(metadata.row_groups()).unwrap_or(self.compression);
         let size = file.writer.bytes_written() as u64;
         let crc32c = Some(file.sum.get());
         self.done.push(DataFile { path: file.path, size, date: self.date, stats: file.stats, crc32c });
@@ -233,14 +233,20 @@ impl FileWriter {
     }
 }
 
+/// What the last of these row groups compressed to.
+fn compression(row_groups: &[RowGroupMetaData]) -> Option<f64> {
+    let last = row_groups.last()?;
+    Some(last.compressed_size() as f64 / last.total_byte_size().max(1) as f64)
+}
+
 /// The size of the next file of `total` bytes, some of which may be in it already: the target, or what makes so many
 /// equal files of the rest that none misses the target by much.
 fn size_of_next(total: f64, target: f64) -> f64 {
-    let files = (total / (target * OVERSIZE_MAX)).ceil();
-    match total / files {
-        _ if files <= 1.0 => f64::MAX,
-        equal if equal >= target * UNDERSIZE_MIN => equal,
-        _ => target,
+    let files = (total / target).round().max(1.0);
+    match total / files / target {
+        share if !(UNDERSIZE_MIN..=OVERSIZE_MAX).contains(&share) && (files > 1.0 || share > 1.0) => target,
+        _ if files == 1.0 => f64::MAX,
+        share => target * share,
     }
 }
 

@@ -4,6 +4,7 @@
 //! adaptor, checked at each hop, decoded once at merge. What a header says is specified on [`Header`], how the bytes
 //! lie is specified on [`Block`].
 
+use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -272,8 +273,18 @@ impl Block {
         let before: usize = self.header.runs[..index].iter().map(|run| run.compressed_bytes as usize).sum();
         let run = &self.header.runs[index];
         let compressed = &self.payload[before..before + run.compressed_bytes as usize];
-        let raw =
-            zstd::bulk::decompress(compressed, run.raw_bytes as usize).map_err(|error| failed(error.to_string()))?;
+        // A new decompressor takes about as long as a small run.
+        thread_local! {
+            static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+        }
+        let raw = DECOMPRESSOR.with_borrow_mut(|decompressor| {
+            let decompressor = match decompressor {
+                Some(decompressor) => decompressor,
+                none => none.insert(zstd::bulk::Decompressor::new()?),
+            };
+            decompressor.decompress(compressed, run.raw_bytes as usize)
+        });
+        let raw = raw.map_err(|error| failed(error.to_string()))?;
         if raw.len() != run.raw_bytes as usize {
             return Err(failed(format!("{} bytes where {} were announced", raw.len(), run.raw_bytes)));
         }

@@ -132,7 +132,7 @@ fn blocks(text: &[u8]) -> Vec<Block> {
         // A few categories have most of the records.
         let category = random.random_range(0..CATEGORIES).min(random.random_range(0..CATEGORIES));
         now += if in_block % 100 == 0 { 1_000_000 } else { 0 };
-        push(&mut runs[category], category, now + random.random_range(0..1_000_000), line, &mut random);
+        push(&mut runs[category], category, now + i64::from(in_block % 100) * 10_000, line, &mut random);
         raw += line.len() + 12;
         in_block += 1;
         if raw >= BLOCK_BYTES || lines.peek().is_none() {

@@ -1,14 +1,16 @@
 //! Rows of several runs, in the order of the merge, as one record batch of [`file_schema`].
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::builder::{ArrayBuilder, BinaryBuilder, Int32Builder, StringBuilder};
+use arrow_array::builder::{BinaryBuilder, Int32Builder, StringBuilder};
 use arrow_array::cast::AsArray;
+use arrow_array::types::ByteArrayType;
 use arrow_array::{
-    Array, ArrayRef, BinaryArray, FixedSizeBinaryArray, Int64Array, MapArray, RecordBatch, StringArray, StructArray,
-    TimestampMicrosecondArray, new_null_array,
+    Array, ArrayRef, BinaryArray, FixedSizeBinaryArray, GenericByteArray, Int64Array, MapArray, RecordBatch,
+    StringArray, StructArray, TimestampMicrosecondArray, new_null_array,
 };
-use arrow_buffer::OffsetBuffer;
+use arrow_buffer::{NullBufferBuilder, OffsetBuffer};
 use arrow_schema::{ArrowError, DataType};
 
 use super::MergeError;
@@ -16,9 +18,12 @@ use super::run::{DecodedRun, RowRef};
 use crate::Error;
 use crate::schema::file_schema;
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 /// The given rows of `runs`, which are all of one category.
 pub fn gather(runs: &[DecodedRun], rows: &[RowRef]) -> Result<RecordBatch, MergeError> {
-    batch(&Gather { runs, rows }).map_err(|error| MergeError::Store(Error::encoding(error)))
+    let from = Gather { runs, rows, spans: spans(rows) };
+    batch(&from).map_err(|error| MergeError::Store(Error::encoding(error)))
 }
 
 fn batch(from: &Gather<'_>) -> Result<RecordBatch, ArrowError> {
@@ -34,8 +39,8 @@ fn batch(from: &Gather<'_>) -> Result<RecordBatch, ArrowError> {
         body,
         body_bytes,
         from.attributes()?,
-        from.ids(|run| run.trace_id.as_ref(), 16),
-        from.ids(|run| run.span_id.as_ref(), 8),
+        from.ids(|run| run.trace_id.as_ref(), 16)?,
+        from.ids(|run| run.span_id.as_ref(), 8)?,
         from.texts(|run| &run.stream),
         Arc::new(Int64Array::from_iter_values(from.each().map(|(run, row)| run.seq(row) as i64))),
     ];
@@ -48,9 +53,70 @@ fn instants(nanoseconds: impl Iterator<Item = i64>) -> ArrayRef {
     Arc::new(values.with_timezone("UTC"))
 }
 
+/// Rows that follow each other in a run and in the order of the merge: they are copied as one.
+struct Span {
+    run: usize,
+    rows: Range<usize>,
+}
+
+fn spans(rows: &[RowRef]) -> Vec<Span> {
+    let follows = |a: &RowRef, b: &RowRef| a.run == b.run && a.row + 1 == b.row;
+    let span = |rows: &[RowRef]| {
+        let first = rows[0].row as usize;
+        Span { run: rows[0].run as usize, rows: first..first + rows.len() }
+    };
+    rows.chunk_by(follows).map(span).collect()
+}
+
+/// A column of texts that grows by copies of others.
+struct Texts {
+    bytes: Vec<u8>,
+    offsets: Vec<i32>,
+}
+
+impl Texts {
+    fn with_capacity(rows: usize, bytes: usize) -> Self {
+        let mut offsets = Vec::with_capacity(rows + 1);
+        offsets.push(0);
+        Self { bytes: Vec::with_capacity(bytes), offsets }
+    }
+
+    /// Adds some of other texts.
+    fn append_of<T: ByteArrayType<Offset = i32>>(
+        &mut self,
+        texts: &GenericByteArray<T>,
+        rows: Range<usize>,
+    ) -> Result<(), ArrowError> {
+        let offsets = texts.value_offsets();
+        let (from, to, at) = (offsets[rows.start], offsets[rows.end], self.end()?);
+        self.bytes.extend_from_slice(&texts.value_data()[from as usize..to as usize]);
+        self.end()?;
+        self.offsets.extend(offsets[rows.start + 1..=rows.end].iter().map(|offset| offset - from + at));
+        Ok(())
+    }
+
+    /// How many there are.
+    fn count(&self) -> i32 {
+        self.offsets.len() as i32 - 1
+    }
+
+    fn end(&self) -> Result<i32, ArrowError> {
+        i32::try_from(self.bytes.len()).map_err(|_| ArrowError::OffsetOverflowError(self.bytes.len()))
+    }
+
+    fn into_texts(self) -> Result<ArrayRef, ArrowError> {
+        Ok(Arc::new(StringArray::try_new(OffsetBuffer::new(self.offsets.into()), self.bytes.into(), None)?))
+    }
+
+    fn into_binary(self) -> Result<BinaryArray, ArrowError> {
+        BinaryArray::try_new(OffsetBuffer::new(self.offsets.into()), self.bytes.into(), None)
+    }
+}
+
 struct Gather<'a> {
     runs: &'a [DecodedRun],
     rows: &'a [RowRef],
+    spans: Vec<Span>,
 }
 
 impl<'a> Gather<'a> {
@@ -59,24 +125,32 @@ impl<'a> Gather<'a> {
         self.rows.iter().map(move |row| (&runs[row.run as usize], row.row as usize))
     }
 
+    fn each_span(&self) -> impl Iterator<Item = (&'a DecodedRun, &Range<usize>)> {
+        self.spans.iter().map(|span| (&self.runs[span.run], &span.rows))
+    }
+
     /// A column that every row of a run has the same.
     fn texts(&self, text: impl Fn(&DecodedRun) -> &str) -> ArrayRef {
-        let bytes = self.runs.iter().map(|run| text(run).len()).max().unwrap_or(0) * self.rows.len();
+        let bytes = self.each_span().map(|(run, rows)| text(run).len() * rows.len()).sum();
         let mut builder = StringBuilder::with_capacity(self.rows.len(), bytes);
-        for (run, _) in self.each() {
-            builder.append_value(text(run));
+        for (run, rows) in self.each_span() {
+            builder.append_value_n(text(run), rows.len());
         }
         Arc::new(builder.finish())
     }
 
     /// `body`, and `body_bytes` for those that are not UTF-8.
     fn body(&self) -> Result<(ArrayRef, ArrayRef), ArrowError> {
-        let bytes = self.each().map(|(run, row)| run.body.value_length(row) as usize).sum();
-        let mut builder = BinaryBuilder::with_capacity(self.rows.len(), bytes);
-        for (run, row) in self.each() {
-            builder.append_value(run.body.value(row));
+        let length = |run: &DecodedRun, rows: &Range<usize>| {
+            let offsets = run.body.value_offsets();
+            (offsets[rows.end] - offsets[rows.start]) as usize
+        };
+        let bytes = self.each_span().map(|(run, rows)| length(run, rows)).sum();
+        let mut bodies = Texts::with_capacity(self.rows.len(), bytes);
+        for (run, rows) in self.each_span() {
+            bodies.append_of(&run.body, rows.clone())?;
         }
-        let original = builder.finish();
+        let original = bodies.into_binary()?;
         match StringArray::try_from_binary(original.clone()) {
             Ok(body) => Ok((Arc::new(body), new_null_array(&DataType::Binary, self.rows.len()))),
             Err(_) => Ok(lossy(&original)),
@@ -108,27 +182,28 @@ impl<'a> Gather<'a> {
     }
 
     /// Ids in hexadecimal, as people write them in queries.
-    fn ids(&self, column: impl Fn(&DecodedRun) -> Option<&FixedSizeBinaryArray>, bytes: usize) -> ArrayRef {
+    fn ids(
+        &self,
+        column: impl Fn(&DecodedRun) -> Option<&FixedSizeBinaryArray>,
+        bytes: usize,
+    ) -> Result<ArrayRef, ArrowError> {
         if self.runs.iter().all(|run| column(run).is_none()) {
-            return new_null_array(&DataType::Utf8, self.rows.len());
+            return Ok(new_null_array(&DataType::Utf8, self.rows.len()));
         }
-        let mut builder = StringBuilder::with_capacity(self.rows.len(), self.rows.len() * bytes * 2);
-        let mut digits = String::with_capacity(bytes * 2);
+        let mut digits = Vec::with_capacity(self.rows.len() * bytes * 2);
+        let mut offsets = Vec::with_capacity(self.rows.len() + 1);
+        offsets.push(0);
+        let mut valid = NullBufferBuilder::new(self.rows.len());
         for (run, row) in self.each() {
-            match column(run).filter(|ids| ids.is_valid(row)) {
-                Some(ids) => {
-                    digits.clear();
-                    for byte in ids.value(row) {
-                        for nibble in [byte >> 4, byte & 15] {
-                            digits.push(char::from_digit(u32::from(nibble), 16).expect("four bits"));
-                        }
-                    }
-                    builder.append_value(&digits);
-                }
-                None => builder.append_null(),
+            let id = column(run).filter(|ids| ids.is_valid(row));
+            for byte in id.map_or(&[][..], |ids| ids.value(row)) {
+                digits.extend_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
             }
+            offsets.push(digits.len() as i32);
+            valid.append(id.is_some());
         }
-        Arc::new(builder.finish())
+        let offsets = OffsetBuffer::new(offsets.into());
+        Ok(Arc::new(StringArray::try_new(offsets, digits.into(), valid.finish())?))
     }
 
     /// What the run has in common first, then the record's own, whose keys win.
@@ -139,35 +214,50 @@ impl<'a> Gather<'a> {
         if self.runs.iter().all(bare) {
             return Ok(new_null_array(map_type, self.rows.len()));
         }
-        let (mut keys, mut values) = (StringBuilder::new(), StringBuilder::new());
+        let bytes = self.each().map(|(run, row)| run.attribute_bytes(row)).sum();
+        let (mut keys, mut values) = (Texts::with_capacity(0, bytes), Texts::with_capacity(0, bytes));
         let mut offsets = Vec::with_capacity(self.rows.len() + 1);
-        offsets.push(0i32);
-        for (run, row) in self.each() {
-            let own = run.attributes.as_ref().filter(|map| map.is_valid(row));
-            let range =
-                own.map_or(0..0, |map| map.value_offsets()[row] as usize..map.value_offsets()[row + 1] as usize);
-            let own = own
-                .filter(|_| !range.is_empty())
-                .map(|map| (map.keys().as_string::<i32>(), map.values().as_string::<i32>()));
-            for (key, value) in &run.key.attributes {
-                if !own.is_some_and(|(keys, _)| range.clone().any(|at| keys.value(at) == key)) {
-                    keys.append_value(key);
-                    values.append_value(value);
+        offsets.push(0);
+        for (run, rows) in self.each_span() {
+            let Some(own) = &run.attributes else {
+                for _ in rows.clone() {
+                    keys.append_of(&run.constants.keys, 0..run.key.attributes.len())?;
+                    values.append_of(&run.constants.values, 0..run.key.attributes.len())?;
+                    offsets.push(keys.count());
                 }
+                continue;
+            };
+            let (own_keys, own_values) = (own.keys().as_string::<i32>(), own.values().as_string::<i32>());
+            let ends = own.value_offsets();
+            if run.key.attributes.is_empty() {
+                let (first, before) = (ends[rows.start], *offsets.last().expect("it begins with one"));
+                let entries = first as usize..ends[rows.end] as usize;
+                keys.append_of(own_keys, entries.clone())?;
+                values.append_of(own_values, entries)?;
+                offsets.extend(ends[rows.start + 1..=rows.end].iter().map(|end| end - first + before));
+                continue;
             }
-            if let Some((own_keys, own_values)) = own {
-                for at in range {
-                    keys.append_value(own_keys.value(at));
-                    values.append_option(own_values.is_valid(at).then(|| own_values.value(at)));
+            for row in rows.clone() {
+                let entries = ends[row] as usize..ends[row + 1] as usize;
+                if !run.constants.overridden {
+                    keys.append_of(&run.constants.keys, 0..run.key.attributes.len())?;
+                    values.append_of(&run.constants.values, 0..run.key.attributes.len())?;
+                } else {
+                    for (at, (key, _)) in run.key.attributes.iter().enumerate() {
+                        if !entries.clone().any(|entry| own_keys.value(entry) == key) {
+                            keys.append_of(&run.constants.keys, at..at + 1)?;
+                            values.append_of(&run.constants.values, at..at + 1)?;
+                        }
+                    }
                 }
+                keys.append_of(own_keys, entries.clone())?;
+                values.append_of(own_values, entries)?;
+                offsets.push(keys.count());
             }
-            let end = i32::try_from(keys.len()).map_err(|_| ArrowError::OffsetOverflowError(keys.len()))?;
-            offsets.push(end);
         }
         let DataType::Map(field, sorted) = map_type else { unreachable!("it is a map") };
         let DataType::Struct(fields) = field.data_type() else { unreachable!("its entries are structs") };
-        let entries =
-            StructArray::try_new(fields.clone(), vec![Arc::new(keys.finish()), Arc::new(values.finish())], None)?;
+        let entries = StructArray::try_new(fields.clone(), vec![keys.into_texts()?, values.into_texts()?], None)?;
         let offsets = OffsetBuffer::new(offsets.into());
         Ok(Arc::new(MapArray::try_new(field.clone(), offsets, entries, None, *sorted)?))
     }

@@ -33,6 +33,25 @@ pub struct RowRef {
     pub row: u32,
 }
 
+/// The attributes that the rows of a run have in common, as columns.
+pub struct Constants {
+    pub keys: StringArray,
+    pub values: StringArray,
+    /// Whether some row has an attribute of its own by one of these keys.
+    pub overridden: bool,
+    bytes: usize,
+}
+
+impl Constants {
+    fn new(key: &RunKey, own: Option<&MapArray>) -> Self {
+        let keys = StringArray::from_iter_values(key.attributes.iter().map(|(key, _)| key));
+        let values = StringArray::from_iter_values(key.attributes.iter().map(|(_, value)| value));
+        let mut own = own.into_iter().flat_map(|map| map.keys().as_string::<i32>().iter().flatten());
+        let overridden = !keys.is_empty() && own.any(|own| key.attributes.iter().any(|(key, _)| key == own));
+        Self { bytes: keys.value_data().len() + values.value_data().len(), keys, values, overridden }
+    }
+}
+
 /// A decoded run. Its columns have the right types, no nulls where none may be, and as many rows as announced.
 pub struct DecodedRun {
     pub key: Arc<RunKey>,
@@ -47,8 +66,7 @@ pub struct DecodedRun {
     pub span_id: Option<FixedSizeBinaryArray>,
     /// Bytes of the block that a row came from, on average.
     pub block_bytes_per_row: f64,
-    /// Bytes of the attributes that its rows have in common.
-    key_bytes: usize,
+    pub constants: Constants,
     first_record: u64,
     timestamp: Int64Array,
     stream_id: StreamId,
@@ -80,6 +98,9 @@ impl DecodedRun {
         let text = columns.optional(column::SEVERITY_TEXT, &DataType::Utf8).map_err(wrong)?;
         let number = columns.optional(column::SEVERITY_NUMBER, &DataType::UInt8).map_err(wrong)?;
         let attributes = columns.optional(column::ATTRIBUTES, &attributes_type()).map_err(wrong)?;
+        if attributes.is_some_and(|column| column.as_map().entries().columns().iter().any(|c| c.null_count() > 0)) {
+            return Err(wrong("nulls in its attributes".into()));
+        }
         let trace_id = columns.optional(column::TRACE_ID, &DataType::FixedSizeBinary(16)).map_err(wrong)?;
         let span_id = columns.optional(column::SPAN_ID, &DataType::FixedSizeBinary(8)).map_err(wrong)?;
         let times = timestamp.values();
@@ -94,7 +115,7 @@ impl DecodedRun {
             order
         });
         let mut decoded = Self {
-            key_bytes: run.key.attributes.iter().map(|(key, value)| key.len() + value.len()).sum(),
+            constants: Constants::new(&run.key, attributes.map(|column| column.as_map())),
             key: run.key.clone(),
             host: header.host.clone(),
             stream: header.stream.to_string(),
@@ -129,17 +150,22 @@ impl DecodedRun {
         self.first_record + self.numbers.as_ref().map_or(row as u64, |numbers| u64::from(numbers.value(row)))
     }
 
-    /// Bytes of the texts of a row: its body and its attributes, with those that the run has in common.
+    /// Bytes of the texts of a row: its body and its attributes.
     pub fn row_bytes(&self, row: usize) -> usize {
+        self.attribute_bytes(row) + self.body.value_length(row) as usize
+    }
+
+    /// Bytes of a row's attributes, those that the run has in common among them.
+    pub fn attribute_bytes(&self, row: usize) -> usize {
         let own = self.attributes.as_ref().map_or(0, |map| {
             let (from, to) = (map.value_offsets()[row] as usize, map.value_offsets()[row + 1] as usize);
-            [map.keys(), map.values()]
-                .map(|texts| &texts.as_string::<i32>().value_offsets()[from..=to])
-                .iter()
-                .map(|offsets| (offsets[to - from] - offsets[0]) as usize)
-                .sum()
+            let bytes = |texts: &dyn Array| {
+                let offsets = texts.as_string::<i32>().value_offsets();
+                (offsets[to] - offsets[from]) as usize
+            };
+            bytes(map.keys()) + bytes(map.values())
         });
-        self.key_bytes + own + self.body.value_length(row) as usize
+        self.constants.bytes + own
     }
 
     /// Rows that the merge has not taken.
