@@ -383,6 +383,6 @@ fn a_name_that_is_repeated_as_often_as_there_is_room_takes_no_long_time() {
     for _ in 0..100 {
         read(message.as_bytes());
     }
-    // It takes half a millisecond each, unoptimized. With a look at all for each number it is a second.
-    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+    // Unoptimized and on a busy machine. With a look at all for each number it is four times that.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
 }
