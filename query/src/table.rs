@@ -28,7 +28,7 @@ use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use logboom_sink::schema::PARTITION_COLUMN;
-use logboom_sink::table::Snapshot;
+use logboom_sink::table::{Snapshot, SnapshotFile};
 use object_store::ObjectStore;
 
 use crate::bounds::FileBounds;

@@ -13,7 +13,6 @@ use tempfile::TempDir;
 use super::producer::{FileProducer, Pace, SocketProducer, Target};
 use super::verified::Verified;
 use super::{Bucket, Node, PATIENCE, free_port, logboom, quoted, run, wait_until};
-use super::{Node, PATIENCE, free_port, logboom, quoted, run, wait_until};
 use crate::oracle::{Account, Ledger, Table, Verdict, judge};
 
 /// What a pipeline is to be like.

@@ -52,7 +52,7 @@ pub(super) struct Part {
 impl Source {
     /// Reads the footer of a file.
     pub(super) async fn parts(self, file: SnapshotFile) -> Result<Vec<Part>> {
-        let file = partitioned(&file);
+        let file = partitioned(&file, &file_schema());
         let hint = file.metadata_size_hint;
         let open = || self.files.create_reader(0, file.clone(), hint, &ExecutionPlanMetricsSet::new());
         let mut reader: Reader = open()?;

@@ -31,8 +31,9 @@ async fn a_column_that_a_table_got_later_is_null_in_the_files_before() {
     let mut table = Table::new();
     let store = Store::open(table.url(), &BTreeMap::new()).unwrap();
     let mut view = View::open_or_create(&store, &TableOptions::default()).await.unwrap();
-    let SnapshotFile { path, size, date: day, stats } = table.file(&busy("2026-03-01T00:00:00Z", "a", 100)).clone();
-    let file = DataFile { path, size, date: day, stats: stats.unwrap() };
+    let SnapshotFile { path, size, date: day, stats, crc32c, .. } =
+        table.file(&busy("2026-03-01T00:00:00Z", "a", 100)).clone();
+    let file = DataFile { path, size, date: day, stats: stats.unwrap(), crc32c };
     commit(&mut view, &[file], 1).await;
 
     let promote =
@@ -73,6 +74,7 @@ async fn a_column_that_a_table_got_later_is_null_in_the_files_before() {
 }
 
 async fn commit(view: &mut View, files: &[DataFile], mark: u64) {
-    let outcome = table::commit(view, Batch { files, marks: &[(STREAM, mark)] }).await.unwrap();
+    let written_at = view.now();
+    let outcome = table::commit(view, Batch { files, marks: &[(STREAM, mark)], written_at }).await.unwrap();
     assert!(matches!(outcome, Outcome::Committed { .. }), "{outcome:?}");
 }
