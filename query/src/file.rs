@@ -13,13 +13,15 @@ use jiff::civil::Date;
 use logboom_sink::schema::file_schema;
 use logboom_sink::table::{FileStats, SnapshotFile};
 
-/// A footer grows with its file, and 64 kB is one cheap request.
+/// A footer grows with its file: row groups have a megabyte or more, and each about 2 kB in the footer with its page
+/// index. A footer that is larger after all costs another request; and 64 kB is one cheap request.
+const FILE_BYTES_PER_FOOTER_BYTE: u64 = 512;
 const FOOTER_BYTES_MIN: u64 = 64 << 10;
 const FOOTER_BYTES_MAX: u64 = 1 << 20;
 
 /// The file with its size, its partition value and its statistics, so that the store is asked for none of them.
 pub(crate) fn partitioned(file: &SnapshotFile) -> PartitionedFile {
-    let footer = (file.size / 64).clamp(FOOTER_BYTES_MIN, FOOTER_BYTES_MAX);
+    let footer = (file.size / FILE_BYTES_PER_FOOTER_BYTE).clamp(FOOTER_BYTES_MIN, FOOTER_BYTES_MAX);
     let mut partitioned = PartitionedFile::new(file.path.as_str(), file.size);
     partitioned.metadata_size_hint = Some(footer.min(file.size) as usize);
     partitioned
@@ -104,7 +106,7 @@ mod tests {
         let hint = |size| file(size, None).metadata_size_hint.unwrap() as u64;
         assert_eq!(hint(1_000), 1_000);
         assert_eq!(hint(1 << 20), FOOTER_BYTES_MIN);
-        assert_eq!(hint(32 << 20), 512 << 10);
+        assert_eq!(hint(256 << 20), 512 << 10);
         assert_eq!(hint(1 << 40), FOOTER_BYTES_MAX);
     }
 

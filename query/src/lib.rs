@@ -14,6 +14,7 @@ mod bounds;
 mod cells;
 mod error;
 mod file;
+mod footers;
 mod functions;
 mod grep;
 mod lines;

@@ -32,6 +32,7 @@ use logboom_sink::table::SnapshotFile;
 use object_store::ObjectStore;
 
 use crate::bounds::FileBounds;
+use crate::footers::Readers;
 use crate::file::{days, newest, partitioned, records};
 
 /// The committed files of one snapshot, the newest first.
@@ -160,9 +161,10 @@ impl TableProvider for LogTable {
             TableParquetOptions { global: state.config_options().execution.parquet.clone(), ..Default::default() };
         let date = Arc::new(table_schema().field_with_name(PARTITION_COLUMN)?.clone());
         let schema = TableSchema::builder(file_schema()).with_table_partition_cols(vec![date]).build();
-        let source = ParquetSource::new(schema).with_table_parquet_options(options).with_parquet_file_reader_factory(
-            Arc::new(CachedParquetFileReaderFactory::new(self.store.clone(), metadata)),
-        );
+        let readers = CachedParquetFileReaderFactory::new(self.store.clone(), metadata);
+        let source = ParquetSource::new(schema)
+            .with_table_parquet_options(options)
+            .with_parquet_file_reader_factory(Arc::new(Readers::new(readers, !filters.is_empty())));
         let scan = FileScanConfigBuilder::new(self.url.clone(), Arc::new(source))
             .with_statistics(statistics_of(&files))
             .with_file_groups(deal(files, state.config().target_partitions()))
