@@ -219,11 +219,33 @@ impl Day {
         let written = match category {
             "nginx.access" => {
                 let status = if severity == "ERROR" { 502 } else { 200 };
-                write!(line, "{ip} - - \"GET {path} HTTP/1.1\" {status} {b} \"-\" \"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/1{}.0 Safari/537.36\" 0.{:03}", a % 40, b % 1000)
+                write!(
+                    line,
+                    "{ip} - - \"GET {path} HTTP/1.1\" {status} {b} \"-\" \"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/1{}.0 Safari/537.36\" 0.{:03}",
+                    a % 40,
+                    b % 1000
+                )
             }
-            "sshd" => write!(line, "sshd[{b}]: Failed password for invalid user admin{} from {ip} port {} ssh2", a % 100, 1024 + a % 60000),
-            "kernel" => write!(line, "[{b}.{:06}] usb 1-{}: new high-speed USB device number {} using xhci_hcd", a % 1_000_000, a % 9, a % 127),
-            "postgres" => write!(line, "LOG:  duration: {}.{:03} ms  statement: SELECT id, name, price FROM items WHERE id = {a} ORDER BY price LIMIT {}", b % 900, b % 1000, b % 50),
+            "sshd" => write!(
+                line,
+                "sshd[{b}]: Failed password for invalid user admin{} from {ip} port {} ssh2",
+                a % 100,
+                1024 + a % 60000
+            ),
+            "kernel" => write!(
+                line,
+                "[{b}.{:06}] usb 1-{}: new high-speed USB device number {} using xhci_hcd",
+                a % 1_000_000,
+                a % 9,
+                a % 127
+            ),
+            "postgres" => write!(
+                line,
+                "LOG:  duration: {}.{:03} ms  statement: SELECT id, name, price FROM items WHERE id = {a} ORDER BY price LIMIT {}",
+                b % 900,
+                b % 1000,
+                b % 50
+            ),
             _ if category.starts_with("shop.") => write!(
                 line,
                 r#"{{"level":"{severity}","msg":"request {word}","request_id":"{c:016x}","user":{b},"path":"{path}","ms":{},"client":"{ip}"}}"#,
@@ -261,8 +283,7 @@ impl Day {
             return;
         }
         host.blocks += 1;
-        let place =
-            BlockPlace { stream: host.stream, number: host.blocks, first_record: host.records, host: &name };
+        let place = BlockPlace { stream: host.stream, number: host.blocks, first_record: host.records, host: &name };
         host.records += records as u64;
         host.bytes = 0;
         let runs = self.keys.iter().cloned().zip(host.rows.iter_mut().map(std::mem::take));

@@ -65,8 +65,9 @@ fn questions(store: &str, ndjson: &Path) -> Vec<Question> {
     let parquet = format!("read_parquet('{store}/date=*/*.parquet')");
     let zcat = format!("zcat {}", ndjson.display());
     let count = "select category, count(*) from {} group by category order by category";
-    let errors =
-        format!("select host, count(*) from {{}} where severity_number >= 17 and timestamp >= '{DAY}T23:00:00Z' group by host order by host");
+    let errors = format!(
+        "select host, count(*) from {{}} where severity_number >= 17 and timestamp >= '{DAY}T23:00:00Z' group by host order by host"
+    );
     vec![
         Question {
             name: "count by category",

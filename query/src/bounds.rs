@@ -6,13 +6,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::columns::table_columns;
 use arrow_array::{ArrayRef, BooleanArray, UInt64Array};
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::stats::Precision;
 use datafusion::common::{Column, ColumnStatistics};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::scalar::ScalarValue;
-use logboom_sink::schema::table_schema;
 
 use crate::file::records;
 
@@ -21,8 +21,8 @@ pub(crate) struct FileBounds<'a>(pub(crate) &'a [PartitionedFile]);
 
 impl FileBounds<'_> {
     fn values(&self, column: &Column, value: fn(&ColumnStatistics) -> &Precision<ScalarValue>) -> Option<ArrayRef> {
-        let index = table_schema().index_of(column.name()).ok()?;
-        let unknown = ScalarValue::try_new_null(table_schema().field(index).data_type()).ok()?;
+        let index = table_columns().index_of(column.name()).ok()?;
+        let unknown = ScalarValue::try_new_null(table_columns().field(index).data_type()).ok()?;
         let values = self.columns(index).map(|column| match column.map(value) {
             Some(Precision::Exact(value)) => value.clone(),
             _ => unknown.clone(),
@@ -49,7 +49,7 @@ impl PruningStatistics for FileBounds<'_> {
     }
 
     fn null_counts(&self, column: &Column) -> Option<ArrayRef> {
-        let index = table_schema().index_of(column.name()).ok()?;
+        let index = table_columns().index_of(column.name()).ok()?;
         let nulls = self.columns(index).map(|column| match column?.null_count {
             Precision::Exact(nulls) => Some(nulls as u64),
             _ => None,

@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
+use crate::columns::file_columns;
 use arrow_schema::DataType;
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::scalar::ScalarValue;
 use jiff::civil::Date;
-use logboom_sink::schema::file_schema;
 use logboom_sink::table::{FileStats, SnapshotFile};
 
 /// A footer grows with its file: row groups have a megabyte or more, and each about 2 kB in the footer with its page
@@ -48,7 +48,7 @@ pub(crate) fn records(file: &PartitionedFile) -> Option<usize> {
 /// A bound may be wider than the records, never narrower: "exact" is the planner's word for "may prune by it".
 /// The table as a whole gets no bounds, so `max(timestamp)` is never answered from one.
 fn statistics(stats: Option<&FileStats>) -> Statistics {
-    let schema = file_schema();
+    let schema = file_columns();
     let mut statistics = Statistics::new_unknown(&schema);
     let Some(stats) = stats else { return statistics };
     // No empty file is ever committed: 0 is what statistics without a number are read as.
@@ -59,8 +59,8 @@ fn statistics(stats: Option<&FileStats>) -> Statistics {
         match field.name().as_str() {
             "timestamp" => bound(column, &stats.timestamp, |us| instant(*us, field.data_type())),
             "observed_timestamp" => bound(column, &stats.observed_timestamp, |us| instant(*us, field.data_type())),
-            "category" => bound(column, &stats.category, |text| ScalarValue::from(text.as_str())),
-            "host" => bound(column, &stats.host, |text| ScalarValue::from(text.as_str())),
+            "category" => bound(column, &stats.category, |text| ScalarValue::Utf8View(Some(text.clone()))),
+            "host" => bound(column, &stats.host, |text| ScalarValue::Utf8View(Some(text.clone()))),
             _ => {}
         }
         // "The newest first" must know that there are none: by default nulls come before everything.
@@ -115,7 +115,7 @@ mod tests {
         let file = file(1, None);
         assert_eq!(file.path().as_ref(), "date=2026-01-02/a.parquet");
         let columns = &file.statistics.unwrap().column_statistics;
-        assert_eq!(columns.len(), file_schema().fields().len() + 1);
+        assert_eq!(columns.len(), file_columns().fields().len() + 1);
         assert_eq!(columns.last().unwrap().min_value, Precision::Exact(ScalarValue::Date32(Some(20_455))));
     }
 

@@ -12,6 +12,7 @@
 
 mod bounds;
 mod cells;
+mod columns;
 mod error;
 mod file;
 mod footers;
@@ -28,9 +29,9 @@ mod usage;
 mod when;
 
 pub use error::Error;
+pub use grep::{Grep, MatchOptions, Matcher, Wanted};
 pub use output::Output;
 pub use rows::{Rows, Watch};
-pub use grep::{Grep, MatchOptions, Matcher, Wanted};
 pub use session::{Session, open, open_as_of};
 pub use trace::{Trace, TraceId};
 pub use usage::Usage;

@@ -62,13 +62,7 @@ impl Output {
         self.write_as(true, schema, batches, out).await
     }
 
-    async fn write_as<S>(
-        self,
-        terminal: bool,
-        schema: SchemaRef,
-        batches: S,
-        out: &mut dyn Write,
-    ) -> Result<u64, Error>
+    async fn write_as<S>(self, terminal: bool, schema: SchemaRef, batches: S, out: &mut dyn Write) -> Result<u64, Error>
     where
         S: Stream<Item = Result<RecordBatch, Error>>,
     {

@@ -51,12 +51,8 @@ impl Rows {
 
     /// The first `rows` of them; the query stops there.
     pub fn limited(self, rows: usize) -> Self {
-        let stream = LimitStream::new(
-            self.stream,
-            0,
-            Some(rows),
-            BaselineMetrics::new(&ExecutionPlanMetricsSet::new(), 0),
-        );
+        let stream =
+            LimitStream::new(self.stream, 0, Some(rows), BaselineMetrics::new(&ExecutionPlanMetricsSet::new(), 0));
         Self { stream: Box::pin(stream), ..self }
     }
 

@@ -27,13 +27,14 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
-use logboom_sink::schema::{PARTITION_COLUMN, file_schema, table_schema};
+use logboom_sink::schema::PARTITION_COLUMN;
 use logboom_sink::table::SnapshotFile;
 use object_store::ObjectStore;
 
 use crate::bounds::FileBounds;
-use crate::footers::Readers;
+use crate::columns::{file_columns, table_columns};
 use crate::file::{days, newest, partitioned, records};
+use crate::footers::Readers;
 
 /// The committed files of one snapshot, the newest first.
 #[derive(Debug)]
@@ -97,7 +98,7 @@ impl LogTable {
         let Some(filter) = conjunction(filters.iter().filter(|filter| is_about_date(filter)).cloned()) else {
             return Ok(all);
         };
-        let date = table_schema().field_with_name(PARTITION_COLUMN)?.clone();
+        let date = table_columns().field_with_name(PARTITION_COLUMN)?.clone();
         let schema = Arc::new(Schema::new(vec![date]));
         let days = RecordBatch::try_new(schema.clone(), vec![Arc::new(self.files.dates.clone())])?;
         let filter = state.create_physical_expr(filter, &DFSchema::try_from(schema)?)?;
@@ -120,7 +121,7 @@ impl LogTable {
 #[async_trait]
 impl TableProvider for LogTable {
     fn schema(&self) -> SchemaRef {
-        table_schema()
+        table_columns()
     }
 
     fn table_type(&self) -> TableType {
@@ -159,8 +160,8 @@ impl TableProvider for LogTable {
         let metadata = state.runtime_env().cache_manager.get_file_metadata_cache();
         let options =
             TableParquetOptions { global: state.config_options().execution.parquet.clone(), ..Default::default() };
-        let date = Arc::new(table_schema().field_with_name(PARTITION_COLUMN)?.clone());
-        let schema = TableSchema::builder(file_schema()).with_table_partition_cols(vec![date]).build();
+        let date = Arc::new(table_columns().field_with_name(PARTITION_COLUMN)?.clone());
+        let schema = TableSchema::builder(file_columns()).with_table_partition_cols(vec![date]).build();
         let readers = CachedParquetFileReaderFactory::new(self.store.clone(), metadata);
         let source = ParquetSource::new(schema)
             .with_table_parquet_options(options)
@@ -195,7 +196,7 @@ fn files_for(limit: usize, files: &[PartitionedFile]) -> usize {
 fn statistics_of(files: &[PartitionedFile]) -> Statistics {
     let rows: Option<usize> = files.iter().map(records).sum();
     let bytes: u64 = files.iter().map(|file| file.object_meta.size).sum();
-    let mut statistics = Statistics::new_unknown(&table_schema());
+    let mut statistics = Statistics::new_unknown(&table_columns());
     statistics.num_rows = rows.map_or(Precision::Absent, Precision::Exact);
     statistics.total_byte_size = Precision::Inexact(bytes as usize);
     statistics

@@ -71,7 +71,11 @@ struct Span<'a> {
 impl Session {
     /// The records of a trace as they are in the table, by time.
     pub async fn trace_rows(&self, id: &TraceId) -> Result<Rows, Error> {
-        self.sql(&format!("SELECT * FROM logs WHERE trace_id = '{}' ORDER BY timestamp LIMIT {TRACE_RECORDS_MAX}", id.0)).await
+        self.sql(&format!(
+            "SELECT * FROM logs WHERE trace_id = '{}' ORDER BY timestamp LIMIT {TRACE_RECORDS_MAX}",
+            id.0
+        ))
+        .await
     }
 
     /// Finds a trace.

@@ -62,7 +62,9 @@ fn instant(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     // Without a zone: the table's times are UTC, and so are those that it prints.
     let civil = text.parse::<DateTime>().ok().and_then(|civil| civil.to_zoned(TimeZone::UTC).ok());
     civil.map(|zoned| zoned.timestamp()).ok_or_else(|| {
-        format!("`{text}` is no time; write 2026-03-01T10:00:00Z, 2026-03-01 (UTC), or how long ago, such as 30m, 1h or 7d")
+        format!(
+            "`{text}` is no time; write 2026-03-01T10:00:00Z, 2026-03-01 (UTC), or how long ago, such as 30m, 1h or 7d"
+        )
     })
 }
 

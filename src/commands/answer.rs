@@ -193,9 +193,7 @@ fn rows(count: u64) -> String {
 /// A reader that goes away early, as `head` does, is no error.
 fn through(written: io::Result<()>) -> Result<()> {
     match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write the result")
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("cannot write the result"),
         _ => Ok(()),
     }
 }

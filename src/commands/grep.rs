@@ -52,8 +52,7 @@ pub struct GrepArgs {
 
 /// Searches bodies. Returns whether anything was found.
 pub async fn run(args: GrepArgs) -> Result<bool> {
-    let options =
-        MatchOptions { fixed: args.fixed_strings, ignore_case: args.ignore_case, invert: args.invert_match };
+    let options = MatchOptions { fixed: args.fixed_strings, ignore_case: args.ignore_case, invert: args.invert_match };
     let (wanted, output) = match () {
         () if args.count => (Wanted::Count, Output::Lines),
         () if args.json => (Wanted::Records, Output::Json),

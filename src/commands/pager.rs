@@ -64,7 +64,8 @@ fn spawn(name: Option<String>) -> Option<(Child, ChildStdin)> {
     let name = name?;
     // It may have options, so it is for a shell to read; which says 127 where there is no such program.
     let mut command = Command::new("sh");
-    command.args(["-c", &format!("command -v {} >/dev/null || exec cat; exec {name}", name.split_whitespace().next()?)]);
+    command
+        .args(["-c", &format!("command -v {} >/dev/null || exec cat; exec {name}", name.split_whitespace().next()?)]);
     command.stdin(Stdio::piped());
     if std::env::var_os("LESS").is_none() {
         command.env("LESS", LESS);

@@ -66,7 +66,8 @@ pub(super) fn file_may_match(grep: &Grep, file: &SnapshotFile) -> bool {
         (Some(globs), Some((least, greatest))) => text_verdict(globs, least, greatest) != Verdict::None,
         _ => true,
     };
-    let time = stats.timestamp.is_none_or(|(least, greatest)| time_verdict(&grep.time, least, greatest) != Verdict::None);
+    let time =
+        stats.timestamp.is_none_or(|(least, greatest)| time_verdict(&grep.time, least, greatest) != Verdict::None);
     time && text(&grep.categories, &stats.category) && text(&grep.hosts, &stats.host)
 }
 
@@ -76,7 +77,8 @@ pub(super) fn row_groups(grep: &Grep, file: &ArrowReaderMetadata) -> Result<Vec<
         .into_iter()
         .filter(|condition| is_asked(grep, *condition))
         .collect();
-    let verdicts: Vec<_> = conditions.iter().map(|condition| of_row_groups(grep, *condition, file)).collect::<Result<_>>()?;
+    let verdicts: Vec<_> =
+        conditions.iter().map(|condition| of_row_groups(grep, *condition, file)).collect::<Result<_>>()?;
     let mut groups = Vec::new();
     for index in 0..file.metadata().num_row_groups() {
         if verdicts.iter().any(|verdicts| verdicts[index] == Verdict::None) {
@@ -165,10 +167,8 @@ fn verdicts(grep: &Grep, condition: Condition, least: &ArrayRef, greatest: &Arra
         (Condition::Time, ..) => {
             let instant = file_schema().field_with_name("timestamp")?.data_type().clone();
             let (least, greatest) = (cast(least, &instant)?, cast(greatest, &instant)?);
-            let (least, greatest) = (
-                least.as_primitive::<TimestampMicrosecondType>(),
-                greatest.as_primitive::<TimestampMicrosecondType>(),
-            );
+            let (least, greatest) =
+                (least.as_primitive::<TimestampMicrosecondType>(), greatest.as_primitive::<TimestampMicrosecondType>());
             Ok(of(&|row| time_verdict(&grep.time, least.value(row), greatest.value(row))))
         }
         _ => Ok(vec![Verdict::Some; least.len()]),

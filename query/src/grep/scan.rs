@@ -16,11 +16,11 @@ use futures::stream::{self, BoxStream, Stream, StreamExt};
 use logboom_config::Globs;
 use logboom_sink::schema::file_schema;
 use logboom_sink::table::SnapshotFile;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowPredicate, ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions, RowFilter,
 };
 use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
-use parquet::arrow::ProjectionMask;
 use parquet::file::metadata::PageIndexPolicy;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -61,8 +61,7 @@ impl Source {
         let groups = prune::row_groups(&self.grep, &metadata)?;
         let schema = with_dictionaries(metadata.schema());
         let metadata = ArrowReaderMetadata::try_new(metadata.metadata().clone(), options.with_schema(schema))?;
-        let part =
-            |group| Ok(Part { source: self.clone(), reader: open()?, metadata: metadata.clone(), group });
+        let part = |group| Ok(Part { source: self.clone(), reader: open()?, metadata: metadata.clone(), group });
         groups.into_iter().map(part).collect()
     }
 }
@@ -164,7 +163,12 @@ impl Part {
 }
 
 /// Of which rows the condition holds. A file that has no such column has it null.
-fn holds(grep: &Grep, condition: Condition, column: Option<&ArrayRef>, rows: usize) -> Result<BooleanArray, ArrowError> {
+fn holds(
+    grep: &Grep,
+    condition: Condition,
+    column: Option<&ArrayRef>,
+    rows: usize,
+) -> Result<BooleanArray, ArrowError> {
     let none = || Ok(BooleanArray::new(BooleanBuffer::new_unset(rows), None));
     let Some(column) = column else { return none() };
     match condition {
@@ -193,8 +197,12 @@ fn holds(grep: &Grep, condition: Condition, column: Option<&ArrayRef>, rows: usi
 
 fn matching(globs: &Globs, column: &ArrayRef) -> Result<BooleanArray, ArrowError> {
     if let Some(dictionary) = column.as_dictionary_opt::<Int32Type>() {
-        let values: Vec<bool> =
-            dictionary.values().as_string::<i32>().iter().map(|value| value.is_some_and(|v| globs.matches(v))).collect();
+        let values: Vec<bool> = dictionary
+            .values()
+            .as_string::<i32>()
+            .iter()
+            .map(|value| value.is_some_and(|v| globs.matches(v)))
+            .collect();
         let keys = dictionary.keys();
         let wanted = |row| keys.is_valid(row) && values[keys.value(row) as usize];
         return Ok(BooleanArray::from(BooleanBuffer::collect_bool(keys.len(), wanted)));

@@ -96,7 +96,8 @@ async fn one_category_of_a_hundred_is_read_alone() {
     let merged = merged(2_000).await;
     let sql = "SELECT * FROM logs WHERE category = 'app.42'";
     let (plan, _) = merged.cost(&format!("EXPLAIN ANALYZE {sql}")).await;
-    let scanned = plan.split("bytes_scanned=").nth(1).and_then(|rest| rest.split([',', ']']).next()).unwrap().to_owned();
+    let scanned =
+        plan.split("bytes_scanned=").nth(1).and_then(|rest| rest.split([',', ']']).next()).unwrap().to_owned();
     let (_, read) = merged.cost(sql).await;
     let (category, footer) = (merged.category_bytes("app.42"), merged.footer_bytes());
     println!(

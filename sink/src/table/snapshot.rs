@@ -190,8 +190,13 @@ mod tests {
 
     fn object(name: Name, second: i64) -> (Name, ObjectMeta) {
         let last_modified = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(second as u64);
-        let meta =
-            ObjectMeta { location: name.path(), last_modified: last_modified.into(), size: 1, e_tag: None, version: None };
+        let meta = ObjectMeta {
+            location: name.path(),
+            last_modified: last_modified.into(),
+            size: 1,
+            e_tag: None,
+            version: None,
+        };
         (name, meta)
     }
 
