@@ -2,10 +2,13 @@
 //!
 //! Every table has those that this version writes; an older table, or a file of it, lacks some, and they are null there.
 //! After them come those that only this table has.
+//!
+//! Texts and bytes are read as Arrow views: a page is decoded without a copy of what is in it, and short texts are
+//! compared where they stand.
 
 use std::sync::Arc;
 
-use arrow_schema::{FieldRef, Schema, SchemaRef};
+use arrow_schema::{DataType, FieldRef, Schema, SchemaRef};
 use logboom_sink::schema::{PARTITION_COLUMN, file_schema, table_schema};
 
 /// See the module.
@@ -22,10 +25,18 @@ pub(crate) struct Columns {
 impl Columns {
     /// The columns of a table that has `more` of them than others.
     pub(crate) fn with(more: &[FieldRef]) -> Self {
-        let file: Vec<FieldRef> = file_schema().fields().iter().chain(more).cloned().collect();
+        let file: Vec<FieldRef> = file_schema().fields().iter().chain(more).map(view).collect();
         let date = table_schema().field_with_name(PARTITION_COLUMN).expect("the table is partitioned").clone();
         let date = Arc::new(date);
         let table: Vec<FieldRef> = file.iter().chain([&date]).cloned().collect();
         Self { file: Arc::new(Schema::new(file)), table: Arc::new(Schema::new(table)), date }
+    }
+}
+
+fn view(field: &FieldRef) -> FieldRef {
+    match field.data_type() {
+        DataType::Utf8 => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
+        DataType::Binary => Arc::new(field.as_ref().clone().with_data_type(DataType::BinaryView)),
+        _ => field.clone(),
     }
 }

@@ -12,14 +12,16 @@ use datafusion::scalar::ScalarValue;
 use jiff::civil::Date;
 use logboom_sink::table::{FileStats, SnapshotFile};
 
-/// A footer grows with its file, and 64 kB is one cheap request.
+/// A footer grows with its file: row groups have a megabyte or more, and each about 2 kB in the footer with its page
+/// index. A footer that is larger after all costs another request; and 64 kB is one cheap request.
+const FILE_BYTES_PER_FOOTER_BYTE: u64 = 512;
 const FOOTER_BYTES_MIN: u64 = 64 << 10;
 const FOOTER_BYTES_MAX: u64 = 1 << 20;
 
-/// The file with its size, its partition value and its statistics, so that the store is asked for none of them. `schema` is
-/// that of files of the table.
+/// The file with its size, its partition value and its statistics, so that the store is asked for none of them.
+/// `schema` is that of files of the table.
 pub(crate) fn partitioned(file: &SnapshotFile, schema: &Schema) -> PartitionedFile {
-    let footer = (file.size / 64).clamp(FOOTER_BYTES_MIN, FOOTER_BYTES_MAX);
+    let footer = (file.size / FILE_BYTES_PER_FOOTER_BYTE).clamp(FOOTER_BYTES_MIN, FOOTER_BYTES_MAX);
     let mut partitioned = PartitionedFile::new(file.path.as_str(), file.size);
     partitioned.metadata_size_hint = Some(footer.min(file.size) as usize);
     partitioned
@@ -56,8 +58,8 @@ fn statistics(stats: Option<&FileStats>, schema: &Schema) -> Statistics {
         match field.name().as_str() {
             "timestamp" => bound(column, &stats.timestamp, |us| instant(*us, field.data_type())),
             "observed_timestamp" => bound(column, &stats.observed_timestamp, |us| instant(*us, field.data_type())),
-            "category" => bound(column, &stats.category, |text| ScalarValue::from(text.as_str())),
-            "host" => bound(column, &stats.host, |text| ScalarValue::from(text.as_str())),
+            "category" => bound(column, &stats.category, |text| ScalarValue::Utf8View(Some(text.clone()))),
+            "host" => bound(column, &stats.host, |text| ScalarValue::Utf8View(Some(text.clone()))),
             _ => {}
         }
         // "The newest first" must know that there are none: by default nulls come before everything.
@@ -107,7 +109,7 @@ mod tests {
         let hint = |size| file(size, None).metadata_size_hint.unwrap() as u64;
         assert_eq!(hint(1_000), 1_000);
         assert_eq!(hint(1 << 20), FOOTER_BYTES_MIN);
-        assert_eq!(hint(32 << 20), 512 << 10);
+        assert_eq!(hint(256 << 20), 512 << 10);
         assert_eq!(hint(1 << 40), FOOTER_BYTES_MAX);
     }
 

@@ -15,6 +15,7 @@ mod cells;
 mod columns;
 mod error;
 mod file;
+mod footers;
 mod functions;
 mod grep;
 mod lines;

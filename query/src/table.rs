@@ -34,6 +34,7 @@ use object_store::ObjectStore;
 use crate::bounds::FileBounds;
 use crate::columns::Columns;
 use crate::file::{days, newest, partitioned, records};
+use crate::footers::Readers;
 
 /// The committed files of one snapshot, the newest first.
 #[derive(Debug)]
@@ -163,9 +164,10 @@ impl TableProvider for LogTable {
             TableParquetOptions { global: state.config_options().execution.parquet.clone(), ..Default::default() };
         let Columns { file, date, .. } = self.files.columns.clone();
         let schema = TableSchema::builder(file).with_table_partition_cols(vec![date]).build();
-        let source = ParquetSource::new(schema).with_table_parquet_options(options).with_parquet_file_reader_factory(
-            Arc::new(CachedParquetFileReaderFactory::new(self.store.clone(), metadata)),
-        );
+        let readers = CachedParquetFileReaderFactory::new(self.store.clone(), metadata);
+        let source = ParquetSource::new(schema)
+            .with_table_parquet_options(options)
+            .with_parquet_file_reader_factory(Arc::new(Readers::new(readers, !filters.is_empty())));
         let scan = FileScanConfigBuilder::new(self.url.clone(), Arc::new(source))
             .with_statistics(statistics_of(&files, &self.files.columns.table))
             .with_file_groups(deal(files, state.config().target_partitions()))

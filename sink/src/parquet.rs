@@ -32,6 +32,8 @@ use crate::{Error, Store};
 
 /// A category with fewer encoded bytes than this shares its row group with its neighbours.
 const ROW_GROUP_BYTES_MIN: usize = 1 << 20;
+/// The share of row groups that are read for a trace that they have no record of.
+const TRACE_ID_FALSE_POSITIVES: f64 = 0.01;
 /// Objects up to this size are put at once, larger ones in parts of this size.
 const PART_BYTES: usize = 8 << 20;
 /// So many parts are uploaded at once, which bounds what an upload holds in memory.
@@ -284,6 +286,10 @@ fn properties(settings: &FileSettings) -> WriterProperties {
     for name in ["body", "body_bytes", "trace_id", "span_id"] {
         builder = builder.set_column_dictionary_enabled(column(name), false);
     }
+    // Ids are random, so bounds say nothing of them. It is folded to what a row group has: next to nothing without ids.
+    builder = builder
+        .set_column_bloom_filter_fpp(column("trace_id"), TRACE_ID_FALSE_POSITIVES)
+        .set_column_bloom_filter_max_ndv(column("trace_id"), settings.row_group_rows as u64);
     for name in ["body", "body_bytes"] {
         builder = builder.set_column_statistics_enabled(column(name), EnabledStatistics::None);
     }

@@ -26,7 +26,7 @@ pub struct TableArgs {
     #[arg(short, long, value_name = "URL")]
     store: Option<String>,
     /// Take `[sink]` with its url and options from this settings file
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Ask the table as it was: at a time, so long ago (2h), or at a version
     #[arg(long, value_name = "TIME|VERSION")]

@@ -35,7 +35,7 @@ pub struct GrepArgs {
     #[arg(short = 'F', long)]
     fixed_strings: bool,
     /// Only say how many match
-    #[arg(long)]
+    #[arg(short, long)]
     count: bool,
     /// Print whole records, one JSON object a line
     #[arg(long, conflicts_with = "count")]

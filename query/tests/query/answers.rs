@@ -1,6 +1,7 @@
 //! What SQL can ask, and that the answers are right.
 
 use jiff::{SignedDuration, Timestamp};
+use logboom_query::TimeRange;
 
 use crate::fixture::{Table, ask, busy, record};
 
@@ -141,4 +142,61 @@ async fn queries_of_one_session_may_run_at_the_same_time_and_are_billed_apart() 
         ask(&session, "select max(body) from logs"),
     );
     assert_eq!((one.usage.files_read, both.usage.files_read), (1, 2));
+}
+
+#[tokio::test]
+async fn json_in_bodies_is_read_by_functions_and_arrows() {
+    let mut table = Table::new();
+    table.file(&[
+        record("2026-03-01T10:00:00Z", "app", r#"{"user":{"id":7,"tags":["a","b"]},"ms":1.5,"ok":true,"msg":"x\ny"}"#),
+        record("2026-03-01T10:00:01Z", "app", "plain text"),
+    ]);
+    for (expression, expected) in [
+        ("json_get_int(body, 'user', 'id')", "7"),
+        ("json_get_str(body, 'user', 'tags', 1)", "b"),
+        ("json_get_float(body, 'ms')", "1.5"),
+        ("json_get_float(body, 'user', 'id')", "7.0"),
+        ("json_get_bool(body, 'ok')", "true"),
+        ("json_get_json(body, 'user', 'tags')", r#""[""a"",""b""]""#),
+        ("body -> 'user' ->> 'id'", "7"),
+        ("body ->> 'ms'", "1.5"),
+        ("json_length(body, 'user')", "2"),
+        ("json_contains(body, 'user', 'id')", "true"),
+        ("json_get_int(body, 'ms')", ""),
+        ("json_get_str(body, 'user', 'id')", ""),
+    ] {
+        let sql = format!("SELECT {expression} AS value, 1 FROM logs ORDER BY timestamp");
+        let lines = table.ask(&sql).await.lines().await;
+        assert_eq!(lines[0], format!("{expected},1"), "{expression}");
+        let of_plain = if expression.starts_with("json_contains") { "false,1" } else { ",1" };
+        assert_eq!(lines[1], of_plain, "{expression}");
+    }
+    let sql = "SELECT count(*) FROM logs WHERE json_get_int(body, 'user', 'id') > 5 AND (body ->> 'ok') = 'true'";
+    assert_eq!(table.ask(sql).await.number(), 1);
+    assert!(table.session().sql("SELECT json_get_int(seq, 'a') FROM logs").await.is_err());
+}
+
+#[tokio::test]
+async fn a_session_within_a_time_range_sees_only_that_and_opens_only_its_files() {
+    let mut table = Table::new();
+    for hour in 10..20 {
+        table.file(&busy(&format!("2026-03-01T{hour}:00:00Z"), "a", 60));
+    }
+    let at = |text: &str| Some(text.parse::<Timestamp>().unwrap());
+    let range = TimeRange { since: at("2026-03-01T12:00:30Z"), until: at("2026-03-01T13:00:10Z") };
+    let session = table.session().within(range);
+    let answer = ask(&session, "SELECT count(*), min(body) FROM logs WHERE category = 'a'").await;
+    assert_eq!(answer.number(), 40);
+    assert_eq!(answer.usage.files_read, 2);
+    let answer = ask(&session, "SELECT * FROM logs").await;
+    assert_eq!((answer.rows(), answer.batches[0].num_columns()), (40, 15));
+}
+
+#[tokio::test]
+async fn a_trace_is_found_by_its_id() {
+    let mut table = Table::new();
+    table.file(&[record("2026-03-01T10:00:00Z", "app", "no trace")]);
+    let trace = table.session().trace(&"4bf92f3577b34da6a3ce929d0e0e4736".parse().unwrap()).await.unwrap();
+    assert_eq!(trace.records(), 0);
+    assert_eq!(trace.usage.files_read, 0, "the log knows that the file has no trace at all");
 }

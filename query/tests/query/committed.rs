@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use logboom_query::{Error, Session};
+use jiff::{SignedDuration, Timestamp};
+use logboom_query::{AsOf, Error, Session};
 use logboom_sink::Store;
 use logboom_sink::table::{self, Batch, DataFile, Outcome, SnapshotFile, TableOptions, View};
 use logboom_wire::StreamId;
@@ -108,4 +109,42 @@ async fn a_committed_file_that_is_gone_is_named_in_one_line() {
     let text = error.to_string();
     println!("{text}");
     assert!(text.contains(&file.path) && !text.contains('\n'), "{text}");
+}
+
+#[tokio::test]
+async fn a_table_is_asked_as_it_was_at_a_time_or_at_a_version() {
+    let mut table = Table::new();
+    let mut view = view(&table).await;
+    let start: Timestamp = "2026-03-01T00:00:00Z".parse().unwrap();
+    let hour = |n: i64| start + SignedDuration::from_hours(n);
+    // The table itself is the first commit.
+    assert_eq!(view.version(), 0);
+    for n in 1..=3 {
+        let file = table.file(&busy("2026-03-01T00:00:00Z", "a", 100)).clone();
+        commit(&mut view, &file, n).await;
+    }
+    // An hour apart, but the clock of the store was set back before the last one.
+    for (version, hours) in [0, 1, 3, 2].into_iter().enumerate() {
+        let path = format!("{}/_delta_log/{version:020}.json", table.url());
+        let file = std::fs::File::options().append(true).open(path).unwrap();
+        file.set_modified(std::time::SystemTime::from(hour(hours))).unwrap();
+    }
+    let count = async |as_of: AsOf| {
+        let session = logboom_query::open_as_of(table.url(), &BTreeMap::new(), as_of).await?;
+        Ok::<_, Error>(ask(&session, COUNT).await.number())
+    };
+    for (as_of, records) in [
+        (AsOf::Instant(hour(0)), 0),
+        (AsOf::Instant(hour(1)), 100),
+        (AsOf::Instant(hour(2)), 100),
+        (AsOf::Instant(hour(3)), 300),
+        (AsOf::Instant(hour(999)), 300),
+        (AsOf::Version(2), 200),
+    ] {
+        assert_eq!(count(as_of).await.unwrap(), records, "{as_of:?}");
+    }
+    let error = count(AsOf::Instant(hour(-1))).await.unwrap_err().to_string();
+    assert!(error.contains("2026-02-28T23:00:00Z") && error.contains("2026-03-01T00:00:00Z"), "{error}");
+    let error = count(AsOf::Version(9)).await.unwrap_err().to_string();
+    assert!(!error.contains('\n'), "{error}");
 }

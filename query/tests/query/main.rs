@@ -3,6 +3,8 @@
 mod answers;
 mod committed;
 mod fixture;
+mod grep;
+mod one_category;
 mod printed;
 mod pruning;
 mod refused;

@@ -2,8 +2,10 @@
 
 use std::io::{self, Write};
 
+use bytes::Bytes;
 use futures::StreamExt;
 use logboom_query::Output;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::fixture::{Table, busy, print, record};
 
@@ -126,5 +128,23 @@ fn an_output_is_chosen_by_name() {
     assert_eq!("json".parse(), Ok(Output::Json));
     assert_eq!("csv".parse(), Ok(Output::Csv));
     assert_eq!("table".parse(), Ok(Output::Table));
-    assert!("xml".parse::<Output>().unwrap_err().contains("table, json or csv"));
+    assert!("xml".parse::<Output>().unwrap_err().contains("table, json, csv or parquet"));
+}
+
+#[tokio::test]
+async fn parquet_is_read_back_row_by_row() {
+    let mut table = Table::new();
+    table.file(&busy("2026-03-01T00:00:00Z", "app", 5_000));
+    let mut rows = table.session().sql("SELECT * FROM logs ORDER BY seq").await.unwrap();
+    let mut file = Vec::new();
+    assert_eq!(Output::Parquet.write(rows.schema(), &mut rows, &mut file).await.unwrap(), 5_000);
+    let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(file)).unwrap().build().unwrap();
+    let batches: Vec<_> = reader.map(|batch| batch.unwrap()).collect();
+    assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), 5_000);
+    assert_eq!(batches[0].schema().fields().len(), 15);
+
+    let mut rows = table.session().sql("SELECT body FROM logs WHERE body = 'none'").await.unwrap();
+    let mut file = Vec::new();
+    Output::Parquet.write(rows.schema(), &mut rows, &mut file).await.unwrap();
+    assert_eq!(ParquetRecordBatchReaderBuilder::try_new(Bytes::from(file)).unwrap().build().unwrap().count(), 0);
 }
