@@ -145,3 +145,9 @@ fn a_query_that_is_no_sql_is_one_line() {
         assert_eq!((output.status.code(), errors.lines().count()), (Some(FAILED), 1), "{errors}");
     }
 }
+
+#[test]
+fn a_table_that_cannot_be_verified_is_named() {
+    assert_one_line("", &["table", "verify", "--store", "nowhere"], FAILED, &["nowhere", "No such file"]);
+    assert_one_line("", &["table", "verify", "--store", "."], FAILED, &["no table at"]);
+}
