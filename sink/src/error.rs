@@ -141,6 +141,15 @@ pub enum Error {
     #[error("stopped before it was done; what was committed stays")]
     Cancelled,
 
+    /// A sink file could not be read.
+    #[error("the sink file `{path}` cannot be read: {reason}")]
+    Unreadable {
+        /// Relative to the table's root.
+        path: String,
+        /// What is wrong with it, or what the store said.
+        reason: String,
+    },
+
     /// A sink file could not be written.
     #[error("writing a sink file failed: {reason}")]
     Encoding {

@@ -182,3 +182,9 @@ fn an_unknown_option_of_the_store_is_named_before_anything_runs() {
         assert_one_line(settings, arguments, FAILED, &["`regoin`", "s3://bucket/table", "did you mean `region`"]);
     }
 }
+
+#[test]
+fn a_table_that_cannot_be_verified_is_named() {
+    assert_one_line("", &["table", "verify", "--store", "nowhere"], FAILED, &["nowhere", "No such file"]);
+    assert_one_line("", &["table", "verify", "--store", "."], FAILED, &["no table at"]);
+}

@@ -11,6 +11,7 @@
 
 mod file;
 mod ledger;
+mod removed;
 mod report;
 mod rows;
 mod seqs;
@@ -26,6 +27,7 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 pub use file::Fault;
+pub use removed::{RETENTION, Removed};
 pub use report::{Doubled, End, FileReport, Held, HostReport, Missing, Report, StreamReport, TableReport};
 
 use crate::object::Object;
@@ -132,7 +134,7 @@ pub async fn verify(stores: &[Store], scope: &Scope, progress: &Arc<Progress>) -
         others.extend(left.into_iter().map(|file| Source { store: store.clone(), file }));
         allow_rejected(store, &mut ledger).await?;
     }
-    let wanted = Wanted { stream: scope.stream, observed: scope.observed(), sorted: false };
+    let wanted = Wanted { stream: scope.stream, observed: scope.observed(), ..Wanted::default() };
     read_all(&asked, !scope.quick, &wanted, progress, &mut ledger, &mut report).await?;
     report.hosts = ledger.judge(scope);
     if report.unexplained() > 0 && !others.is_empty() {

@@ -52,6 +52,8 @@ pub(super) struct Wanted {
     pub stream: Option<StreamId>,
     /// Observed from the first to before the second, in microseconds.
     pub observed: Option<Range<i64>>,
+    /// Of these categories only; loss records are wanted all the same.
+    pub categories: Option<BTreeSet<String>>,
     /// The file is one of ours, so that its rows are sorted.
     pub sorted: bool,
 }
@@ -209,7 +211,10 @@ impl<'a> Reading<'a> {
         self.check_bounds(columns, row)?;
         let number = self.stream_number(columns, row, observed)?;
         let (id, part) = &mut self.parts[number];
-        if self.wanted.stream.is_some_and(|stream| stream != *id) {
+        let category = columns.category.value(row);
+        if self.wanted.stream.is_some_and(|stream| stream != *id)
+            || self.wanted.categories.as_ref().is_some_and(|wanted| !wanted.contains(category))
+        {
             return Ok(());
         }
         let seq = u64::try_from(columns.seq[row]).map_err(|_| wrong("a sequence number is negative"))?;

@@ -15,6 +15,11 @@ impl Seqs {
         self.0.insert(seq)
     }
 
+    /// Adds the numbers from `first` to `last`, both included.
+    pub fn insert_range(&mut self, first: u64, last: u64) {
+        self.0.insert_range(first..=last);
+    }
+
     /// Adds all of `other`. Returns those that were there already.
     pub fn merge(&mut self, other: &Seqs) -> Seqs {
         let both = Seqs(&self.0 & &other.0);

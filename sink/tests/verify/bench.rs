@@ -1,4 +1,5 @@
-//! What a verification costs. Run it with `cargo test --release -p logboom-sink --test verify -- --ignored --nocapture`.
+//! What a verification costs. Run it with
+//! `cargo test --release -p logboom-sink --test verify -- --ignored --nocapture ten_million_rows`.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,10 +1,12 @@
 //! What may be missing: by loss records, by blocks that were set aside.
 
+use arrow_array::cast::AsArray;
 use logboom_sink::paths::Name;
+use logboom_sink::table::SnapshotFile;
 use logboom_sink::verify::Scope;
 use logboom_wire::loss;
 
-use crate::table::{HOSTS, Table, lost, plain, stream};
+use crate::table::{HOSTS, START, Table, lost, plain, stream};
 
 #[tokio::test]
 async fn a_gap_that_a_loss_record_covers_is_explained_and_the_rest_of_it_is_not() {
@@ -106,4 +108,49 @@ async fn records_that_never_had_a_number_are_summed_up_by_host_and_reason() {
     assert_eq!((report.hosts[0].unnumbered["refused_full"], report.hosts[1].unnumbered["rule:noise/drop"]), (1, 1));
     let report = table.verify_in(Scope { host: Some(HOSTS[1].into()), ..Scope::default() }).await;
     assert_eq!((report.hosts.len(), report.hosts[0].unnumbered.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn what_retention_removes_is_explained_also_when_the_explanation_is_removed_in_its_turn() {
+    use logboom_sink::table::DataFile;
+    use logboom_sink::verify::Removed;
+    use logboom_sink::{FileSettings, Store};
+    use std::collections::BTreeSet;
+
+    async fn tell(store: &Store, files: &[SnapshotFile], categories: Option<&BTreeSet<String>>) -> Vec<DataFile> {
+        let settings = FileSettings { target_file_size: 1 << 30, compression_level: 1, row_group_rows: 1 << 20 };
+        let removed = Removed { files, categories };
+        removed.tell(store, jiff::civil::date(2026, 2, 2), (START + 9_999_999) * 1_000_000, &settings).await.unwrap()
+    }
+
+    let mut table = Table::of_commits(4).await;
+    let files = table.files().await;
+    // The first file goes as a whole; of the second one category does.
+    let told = tell(&table.store, &files[..1], None).await;
+    table.commit_files(&told, &[(stream(90), 1)]).await;
+    table.remove(&files[0].path).await;
+    let report = table.verify().await;
+    Table::assert_found(&report, 0, 0, 0);
+    assert_eq!(report.explained(), [("retention", 300)].into());
+
+    let nginx = BTreeSet::from(["nginx".to_owned()]);
+    let told_too = tell(&table.store, &files[1..2], Some(&nginx)).await;
+    table.commit_files(&told_too, &[(stream(91), 1)]).await;
+    table.rewrite(&files[1].path, |rows, row| rows["category"].as_string::<i32>().value(row) != "nginx").await;
+    let report = table.verify().await;
+    Table::assert_found(&report, 0, 0, 0);
+    assert_eq!(report.explained(), [("retention", 450)].into());
+
+    // The explanations grow old as well.
+    let old: Vec<_> = table.files().await.into_iter().filter(|file| file.path.starts_with("date=2026-02")).collect();
+    assert_eq!(old.len(), 2);
+    let again = tell(&table.store, &old, None).await;
+    assert_eq!(again.len(), 1);
+    table.commit_files(&again, &[(stream(92), 1)]).await;
+    for file in old {
+        table.remove(&file.path).await;
+    }
+    let report = table.verify().await;
+    Table::assert_found(&report, 0, 0, 0);
+    assert_eq!(report.explained(), [("retention", 450)].into());
 }

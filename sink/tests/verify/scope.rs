@@ -35,8 +35,8 @@ fn second(seq: i64) -> Option<i64> {
 #[tokio::test]
 async fn only_the_host_or_the_stream_that_is_asked_for_is_judged() {
     let table = with_a_gap().await;
-    for n in 0..3 {
-        let by_host = Scope { host: Some(HOSTS[n].into()), ..Scope::default() };
+    for (n, host) in HOSTS.into_iter().enumerate() {
+        let by_host = Scope { host: Some(host.into()), ..Scope::default() };
         let by_stream = Scope { stream: Some(stream(n as u8)), ..Scope::default() };
         for scope in [by_host, by_stream] {
             let report = table.verify_in(scope).await;

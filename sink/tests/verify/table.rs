@@ -160,23 +160,39 @@ impl Table {
         .await;
     }
 
+    /// Takes a file out of the table.
+    pub async fn remove(&self, path: &str) {
+        self.edit_log(|lines| {
+            let before = lines.len();
+            lines.retain(|line| line["add"]["path"] != path);
+            lines.len() < before
+        })
+        .await;
+    }
+
     /// Changes what the log says of a file.
     pub async fn edit_add(&self, path: &str, edit: impl Fn(&mut Value)) {
+        self.edit_log(|lines| {
+            let adds = lines.iter_mut().filter_map(|line| line.get_mut("add"));
+            let mut found: Vec<&mut Value> = adds.filter(|add| add["path"] == path).collect();
+            found.iter_mut().for_each(|add| edit(add));
+            !found.is_empty()
+        })
+        .await;
+    }
+
+    /// Changes the lines of commits; `edit` says whether it has. Fails if it never does.
+    async fn edit_log(&self, edit: impl Fn(&mut Vec<Value>) -> bool) {
         let mut found = false;
         for version in 0..=self.view.version() {
             let name = Name::Commit(version).to_string();
             let text = String::from_utf8(self.get(&name).await.to_vec()).unwrap();
             let mut lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-            for add in lines.iter_mut().filter_map(|line| line.get_mut("add")) {
-                if add["path"] == path {
-                    edit(add);
-                    found = true;
-                }
-            }
+            found |= edit(&mut lines);
             let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
             self.put(&name, text.into_bytes()).await;
         }
-        assert!(found, "no commit adds {path}");
+        assert!(found, "no commit is changed");
     }
 }
 
