@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use logboom_adaptor::{command, process};
 
-use commands::{check, collector, query, send, up};
+use commands::{check, collector, query, send, table, up};
 
 /// A log aggregation pipeline: exactly once from host to object storage, with no other service
 #[derive(Parser)]
@@ -27,6 +27,8 @@ enum Command {
     Collector(collector::CollectorArgs),
     /// Ask the committed records in SQL; the table is `logs`
     Query(query::QueryArgs),
+    /// Look at a table and keep it in order
+    Table(table::TableArgs),
     /// Send lines from standard input to a local socket, and wait until they are on disk
     Send(send::SendArgs),
     /// Check a settings file and say what it will do
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Command::Adaptor(args) => serve("info", command::run(args)),
         Command::Collector(args) => serve("info", collector::run(args)),
         Command::Query(args) => serve("error", query::run(args)),
+        Command::Table(args) => serve("warn", table::run(args)),
         Command::Send(args) => send::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Completions { shell } => {

@@ -31,11 +31,7 @@ pub struct Schedule {
 
 impl Default for Schedule {
     fn default() -> Self {
-        Self {
-            lease: Duration::from_secs(120),
-            pass: Duration::from_secs(300),
-            vacuum: Duration::from_secs(60 * 60),
-        }
+        Self { lease: Duration::from_secs(120), pass: Duration::from_secs(300), vacuum: Duration::from_secs(60 * 60) }
     }
 }
 
@@ -185,9 +181,8 @@ mod tests {
         let millis = Duration::from_millis;
         let schedule = Schedule { lease: millis(3000), pass: millis(50), vacuum: millis(50) };
         let cancel = CancellationToken::new();
-        let tasks: Vec<_> = (0..2)
-            .map(|_| tokio::spawn(run(store.clone(), settings.clone(), schedule, cancel.clone())))
-            .collect();
+        let tasks: Vec<_> =
+            (0..2).map(|_| tokio::spawn(run(store.clone(), settings.clone(), schedule, cancel.clone()))).collect();
         let patience = Instant::now() + Duration::from_secs(30);
         while Snapshot::load(&store).await.unwrap().files.len() > 1 {
             assert!(Instant::now() < patience, "nobody compacts");

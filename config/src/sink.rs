@@ -80,7 +80,9 @@ impl Sink {
         let grace = vacuum_grace.duration(Duration::from_hours(1)..=3650 * DAY)?;
         if given_grace && grace > log_retention {
             let (grace, log) = (HumanDuration(grace), HumanDuration(log_retention));
-            return Err(vacuum_grace.wrong(format!("is {grace}, longer than log_retention with {log}; make it shorter")));
+            return Err(
+                vacuum_grace.wrong(format!("is {grace}, longer than log_retention with {log}; make it shorter"))
+            );
         }
         Ok(Sink {
             url,

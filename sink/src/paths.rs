@@ -87,9 +87,7 @@ impl Name {
         }
         match folder {
             LOG_FOLDER => Self::parse_log(file),
-            MAINTENANCE_FOLDER => {
-                Some(Self::Lease(digits(file.strip_prefix("lease-")?.strip_suffix(".json")?, 20)?))
-            }
+            MAINTENANCE_FOLDER => Some(Self::Lease(digits(file.strip_prefix("lease-")?.strip_suffix(".json")?, 20)?)),
             REJECTED_FOLDER => {
                 let (stream, block) = file.strip_suffix(".block")?.split_once('-')?;
                 Some(Self::Rejected { stream: stream.parse().ok()?, block: number(block)? })

@@ -36,9 +36,9 @@ mod view;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use change::{Batch, Change, DataFile, Operation, Rewrite};
 pub use checkpoint::{CleanUp, checkpoint_due, clean_up, write_checkpoint};
 pub use clock::{Clock, Moment, SystemClock};
-pub use change::{Batch, Change, DataFile, Operation, Rewrite};
 pub use commit::{Outcome, commit};
 pub use history::{Entry, history};
 pub use snapshot::{Snapshot, SnapshotFile};

@@ -4,4 +4,5 @@ pub mod check;
 pub mod collector;
 pub mod query;
 pub mod send;
+pub mod table;
 pub mod up;

@@ -12,9 +12,7 @@ use tokio::runtime::Handle;
 use super::plan::{Job, plan};
 use super::rewrite::{Order, rewrite};
 use super::{Control, Settings};
-use crate::table::{
-    DataFile, Operation, Outcome, Rewrite, Snapshot, View, checkpoint_due, commit, write_checkpoint,
-};
+use crate::table::{DataFile, Operation, Outcome, Rewrite, Snapshot, View, checkpoint_due, commit, write_checkpoint};
 use crate::{Error, Store};
 
 /// A pass gives up on what is left after so many lost races: somebody else is at it.
@@ -72,12 +70,7 @@ fn jobs(snapshot: &Snapshot, settings: &Settings, days: Days) -> Vec<Job> {
 ///
 /// # Errors
 /// If the table cannot be read or written; at the end, if a file was damaged. What was committed before stays.
-pub async fn compact(
-    store: &Store,
-    settings: &Settings,
-    days: Days,
-    control: &Control,
-) -> Result<Compacted, Error> {
+pub async fn compact(store: &Store, settings: &Settings, days: Days, control: &Control) -> Result<Compacted, Error> {
     let mut done = Compacted::default();
     let mut damaged: Vec<(Date, Error)> = Vec::new();
     loop {

@@ -13,8 +13,8 @@ use arrow_select::concat::concat_batches;
 use futures::{FutureExt, TryStreamExt};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelector};
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
-use parquet::file::metadata::PageIndexPolicy;
 use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::file::metadata::PageIndexPolicy;
 
 use crate::object::Object;
 use crate::schema::file_schema;

@@ -252,7 +252,10 @@ mod tests {
     #[test]
     fn a_lease_that_cannot_be_read_runs_out_too() {
         let damaged = Newest { number: 4, text: None };
-        assert_eq!(decide(Some(&damaged), "me", Some((4, at(0))), at(59), TTL), Decision::Wait { number: 4, since: at(0) });
+        assert_eq!(
+            decide(Some(&damaged), "me", Some((4, at(0))), at(59), TTL),
+            Decision::Wait { number: 4, since: at(0) }
+        );
         assert_eq!(decide(Some(&damaged), "me", Some((4, at(0))), at(60), TTL), Decision::Put(5));
         let endless = Newest { number: 4, text: Some(Text { holder: "x".into(), ttl_ms: u64::MAX, released: false }) };
         assert_eq!(decide(Some(&endless), "me", Some((4, at(0))), at(3600), TTL), Decision::Put(5));

@@ -189,7 +189,8 @@ mod tests {
     #[test]
     fn a_day_that_is_over_ends_in_as_few_files_as_it_needs() {
         let after = at("2026-02-04T01:00:01Z");
-        for (count, size) in [(2, 1000), (17_280, 60_000), (17_280, 600_000), (300, 300 * MB), (4, 256 * MB), (70, 9 * MB)]
+        for (count, size) in
+            [(2, 1000), (17_280, 60_000), (17_280, 600_000), (300, 300 * MB), (4, 256 * MB), (70, 9 * MB)]
         {
             let total = count * size;
             let (sizes, rewritten) = run(files((0..count).map(|_| size), false), after);

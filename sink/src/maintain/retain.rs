@@ -253,8 +253,7 @@ mod tests {
     #[test]
     fn the_first_rule_that_matches_a_category_is_the_one_for_it() {
         let rule = |glob: &str, days| RetentionRule { categories: Globs::new([glob]).unwrap(), max_age: days * DAY };
-        let retention =
-            Retention { rules: vec![rule("debug.keep", 30), rule("debug.*", 2)], max_age: Some(10 * DAY) };
+        let retention = Retention { rules: vec![rule("debug.keep", 30), rule("debug.*", 2)], max_age: Some(10 * DAY) };
         let day = date(2026, 2, 1);
         let at = |text: &str| text.parse().unwrap();
         for (now, kept, of_day) in [

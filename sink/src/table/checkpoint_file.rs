@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use arrow_json::LineDelimitedWriter;
 use futures::{FutureExt, TryStreamExt};
-use object_store::path::Path;
 use object_store::ObjectStore;
+use object_store::path::Path;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 
@@ -41,12 +41,7 @@ pub(super) async fn read(log: &Log, name: Name, size: u64, columns: &[&str]) -> 
     actions::parse_lines(&name.to_string(), &json)
 }
 
-async fn read_rows(
-    store: Arc<dyn ObjectStore>,
-    path: Path,
-    size: u64,
-    columns: &[&str],
-) -> ParquetResult<Vec<u8>> {
+async fn read_rows(store: Arc<dyn ObjectStore>, path: Path, size: u64, columns: &[&str]) -> ParquetResult<Vec<u8>> {
     let builder = ParquetRecordBatchStreamBuilder::new(Object::new(store, path, size)).await?;
     let columns = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
     let mut batches = builder.with_projection(columns).build()?;

@@ -2,11 +2,11 @@
 
 use futures::{StreamExt, TryStreamExt};
 
+use super::TableOptions;
 use super::actions::{self, Action, CommitInfo};
 use super::log::Log;
 use super::stats::FileStats;
 use super::view::{Listed, stream_of};
-use super::TableOptions;
 use crate::{Error, Store};
 
 /// So many commits are fetched at a time.

@@ -136,8 +136,7 @@ pub async fn check_rows(store: &Store, expected: &BTreeSet<(Date, Row)>, whole_o
 /// Fails unless a vacuum leaves the files of the table and nothing else.
 pub async fn assert_no_garbage_after_vacuum(store: &Store, settings: &Settings) {
     vacuum(store, settings, false, &Control::default()).await.unwrap();
-    let live: BTreeSet<String> =
-        Snapshot::load(store).await.unwrap().files.into_iter().map(|file| file.path).collect();
+    let live: BTreeSet<String> = Snapshot::load(store).await.unwrap().files.into_iter().map(|file| file.path).collect();
     let data = names(store).await.into_iter().filter(|name| matches!(name, Name::Data { .. }));
     assert_eq!(data.map(|name| name.to_string()).collect::<BTreeSet<_>>(), live);
 }

@@ -193,7 +193,8 @@ async fn retention_and_compaction_at_once_bring_back_nothing_and_lose_nothing() 
 #[tokio::test]
 async fn vacuum_deletes_only_what_is_ours_and_unreferenced_and_old() {
     let mut bed = two_days(memory()).await;
-    let left_alone = ["date=2026-02-03/other.parquet", "notes.txt", "_rejected/abababababababababababababababab-1.block"];
+    let left_alone =
+        ["date=2026-02-03/other.parquet", "notes.txt", "_rejected/abababababababababababababababab-1.block"];
     for path in left_alone {
         bed.store.objects().put(&path.into(), "x".into()).await.unwrap();
     }

@@ -40,8 +40,14 @@ impl Plan {
         let written_at = self.view.now();
         let add = [put_file(store, &blocks).await];
         let snapshot = self.view.version();
-        let change =
-            Rewrite { operation: Operation::Compact, snapshot, remove: &self.inputs, add: &add, compacted: true, written_at };
+        let change = Rewrite {
+            operation: Operation::Compact,
+            snapshot,
+            remove: &self.inputs,
+            add: &add,
+            compacted: true,
+            written_at,
+        };
         commit(&mut self.view, change).await
     }
 
