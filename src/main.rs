@@ -27,14 +27,14 @@ enum Command {
     Collector(collector::CollectorArgs),
     /// Ask the committed records in SQL; the table is `logs`
     Query(query::QueryArgs),
-    /// Show records as the collectors receive them, before they are committed
-    Tail(tail::TailArgs),
-    /// Look after a table
-    Table(table::TableArgs),
     /// Find records by what their bodies say
     Grep(grep::GrepArgs),
     /// Show the records of one trace across hosts, as a tree of its spans
     Trace(trace::TraceArgs),
+    /// Show records as the collectors receive them, before they are committed
+    Tail(tail::TailArgs),
+    /// Look at a table and keep it in order
+    Table(table::TableArgs),
     /// Send lines from standard input to a local socket, and wait until they are on disk
     Send(send::SendArgs),
     /// Check a settings file and say what it will do
@@ -54,9 +54,9 @@ fn main() -> ExitCode {
         Command::Collector(args) => serve("info", collector::run(args)),
         Command::Query(args) => serve("error", query::run(args)),
         Command::Tail(args) => serve("error", tail::run(args)),
-        Command::Table(args) => serve("warn", table::run(args)),
         Command::Grep(args) => return found(serve("error", grep::run(args))),
         Command::Trace(args) => return found(serve("error", trace::run(args))),
+        Command::Table(args) => serve("warn", table::run(args)),
         Command::Send(args) => send::run(&args),
         Command::Check(args) => serve("error", check::run(args)),
         Command::Completions { shell } => {

@@ -1,0 +1,61 @@
+//! `logboom table files`.
+
+use std::io::{BufWriter, Write, stdout};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use logboom_sink::Store;
+use logboom_sink::table::Snapshot;
+use serde_json::json;
+
+use super::Place;
+
+/// Options of `logboom table files`.
+#[derive(Args)]
+pub struct FilesArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Only those of this day (YYYY-MM-DD)
+    #[arg(short, long, value_name = "DATE")]
+    date: Option<String>,
+}
+
+/// Prints the committed files.
+pub async fn run(args: FilesArgs) -> Result<()> {
+    let (store, _) = args.place.open_to_read()?;
+    let parse = |text: &String| {
+        text.parse::<Date>().with_context(|| format!("`{text}` is not a date; write for example 2026-02-03"))
+    };
+    let only = args.date.as_ref().map(parse).transpose()?;
+    let mut files = Snapshot::load(&store).await?.files;
+    files.retain(|file| only.is_none_or(|date| file.date == date));
+    files.sort_by(|a, b| (a.date, &a.path).cmp(&(b.date, &b.path)));
+    let mut out = BufWriter::new(stdout().lock());
+    for file in files {
+        let place = place(&store, &file.path);
+        if !args.place.json {
+            writeln!(out, "{place}")?;
+            continue;
+        }
+        let stats = file.stats.unwrap_or_default();
+        let time = |micros| Timestamp::from_microsecond(micros).ok().map(|time| format!("{time:.3}"));
+        let line = json!({
+            "path": place, "date": file.date.to_string(), "bytes": file.size, "records": stats.records,
+            "oldest": stats.timestamp.and_then(|(least, _)| time(least)),
+            "newest": stats.timestamp.and_then(|(_, greatest)| time(greatest)), "compacted": file.compacted,
+        });
+        writeln!(out, "{line}")?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// The absolute path of a local file; else its URL.
+fn place(store: &Store, path: &str) -> String {
+    if let Ok(folder) = store.url().to_file_path() {
+        return folder.join(path).display().to_string();
+    }
+    format!("{}/{path}", store.url().as_str().trim_end_matches('/'))
+}
