@@ -10,6 +10,7 @@
 //! - sink: blocks of sixteen hosts and twelve categories, half of them with attributes, severity and trace ids, to
 //!   Parquet on a local folder. Floor: the same rows, decoded and sorted already, encoded by the bare Parquet writer
 //!   with the same properties.
+//! - memory: what a merge of a large batch takes, with small and with large files.
 //! - collector: blocks of eight streams to Parquet on a local folder. Floor: decode them once with zstd, encode their
 //!   columns once as Parquet with zstd level 1.
 
@@ -72,10 +73,7 @@ fn main() {
         ("adaptor, unix socket to spool", Box::new(|| (socket_floor(&input), adaptor_socket(&input, lines)))),
         (
             "sink, blocks to Parquet",
-            Box::new(|| {
-                let text = || sink::Load::new(&std::fs::read(&input).expect("it exists"));
-                load.get_or_init(text).measure()
-            }),
+            Box::new(|| load.get_or_init(|| sink::Load::new(&std::fs::read(&input).expect("it exists"))).measure()),
         ),
         (
             "collector, plain blocks to Parquet",
@@ -97,6 +95,15 @@ fn main() {
             bytes as f64 / 1e6 / ours,
             ours / floor
         );
+    }
+    if wanted("sink sizes") || wanted("memory") {
+        let load = load.get_or_init(|| sink::Load::new(&std::fs::read(&input).expect("it exists")));
+        if wanted("sink sizes") {
+            load.sizes();
+        }
+        if wanted("memory") {
+            load.memory();
+        }
     }
     if wanted("protocols") {
         protocols(folder.path(), megabytes * 1_000_000 / 4, rounds);

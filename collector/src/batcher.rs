@@ -133,3 +133,74 @@ impl Batcher {
         Some(by_time)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use logboom_wire::block::{BlockPlace, Encoder};
+    use logboom_wire::{Rows, RunKey, StreamId};
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    fn entry(number: u64) -> Entry {
+        let key = RunKey { category: "c".into(), source: "s".into(), attributes: vec![] };
+        let mut rows = Rows::default();
+        rows.push_line(1, b"line");
+        let place = BlockPlace { stream: StreamId::from_bytes([1; 16]), number, first_record: number, host: "h" };
+        let block = Encoder::default().encode(place, [(Arc::new(key), rows)], vec![]).unwrap();
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        Entry { block, base: number - 1, outbox: mpsc::unbounded_channel().0, _permit: permit }
+    }
+
+    /// How many blocks are in each batch of 47, with these limits in blocks.
+    async fn batches(file_blocks: f64, block_blocks: u64, flush: bool) -> Vec<usize> {
+        let ratio = OutputRatio::default();
+        for _ in 0..50 {
+            ratio.learn(1 << 40, 1 << 39);
+        }
+        let block = entry(1).block.bytes().len() as u64;
+        let limits = Limits {
+            interval: Duration::from_secs(3600),
+            file_bytes: (block as f64 * file_blocks * ratio.get()) as u64,
+            block_bytes: block * block_blocks,
+        };
+        let (batcher, intake) = Batcher::new(limits, ratio);
+        for number in 1..=47 {
+            intake.add(entry(number));
+        }
+        if flush {
+            intake.flush();
+        }
+        let (send, mut receive) = mpsc::channel(1);
+        // All of them are there before the committer is: it is slow.
+        let batcher = tokio::spawn(batcher.run(send));
+        let mut sizes = Vec::new();
+        let mut next = 1;
+        while sizes.iter().sum::<usize>() < 40 {
+            let batch = receive.recv().await.unwrap();
+            assert_eq!(batch.entries()[0].block.header().number, next, "in order");
+            next += batch.entries().len() as u64;
+            sizes.push(batch.entries().len());
+        }
+        drop(intake);
+        while let Some(batch) = receive.recv().await {
+            sizes.push(batch.entries().len());
+        }
+        batcher.await.unwrap();
+        sizes
+    }
+
+    #[tokio::test]
+    async fn a_batch_ends_with_a_whole_number_of_files_and_the_rest_stays_for_the_next() {
+        assert_eq!(batches(20.0, 1000, false).await, [40, 7]);
+        assert_eq!(batches(45.0, 1000, false).await, [45, 2]);
+    }
+
+    #[tokio::test]
+    async fn what_memory_or_a_flush_ends_is_not_cut() {
+        assert_eq!(batches(100.0, 40, false).await, [47]);
+        assert_eq!(batches(20.0, 1000, true).await, [47]);
+    }
+}

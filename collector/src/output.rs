@@ -9,7 +9,7 @@ const DECAY: f64 = 0.7;
 /// What the measure starts with, in bytes: so few that the first batch of some size outweighs them.
 const BLOCKS_AT_FIRST: f64 = 1024.0 * 1024.0;
 /// Parquet of sorted rows beside the blocks that they came in, both of zstd level 1: see `just bench sink`.
-const RATIO_AT_FIRST: f64 = 0.95;
+const RATIO_AT_FIRST: f64 = 0.75;
 
 /// Encoded bytes for one byte of blocks. Clones learn together.
 #[derive(Clone, Debug)]

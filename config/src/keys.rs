@@ -187,7 +187,7 @@ pub const KEYS: &[Key] = &[
     key("collector.insecure", "false", "Let anyone who reaches the ports send records and see those that come in."),
     unset("collector.token_file", r#""/etc/logboom/token""#, "A file with the token that adaptors must send, and whoever asks over HTTP, at most 1KiB. Not set: no token is asked for."),
     key("collector.flush_interval", r#""30s""#, "The longest time between commits while there is something to commit; 100ms to 1h."),
-    key("collector.memory", r#""512MiB""#, "Memory for compressed blocks that are not yet committed; at least 16MiB. Half of it ends a batch. Merging holds about as much again."),
+    key("collector.memory", r#""768MiB""#, "Memory for compressed blocks that are not yet committed; at least 16MiB. Half of it ends a batch. Merging holds about as much again."),
     key("collector.max_connections", "4096", "The most adaptors connected at once; 1 to 1000000."),
     key("collector.drain_timeout", r#""30s""#, "How long a stop waits for the last commit; 0s to 1d. Adaptors send the rest again."),
     key("collector.maintenance", "true", "Keep the table in order: merge small files, remove what is past its retention, delete garbage. Of several collectors one does it at a time."),

@@ -32,6 +32,14 @@ pub struct Load {
     settings: FileSettings,
     /// The row groups that the sink path makes of them, file by file.
     encoded: Vec<Vec<Vec<RecordBatch>>>,
+    encoded_bytes: u64,
+}
+
+/// A figure of this process's memory, in KiB.
+fn resident(name: &str) -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux gives it");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
 impl Load {
@@ -41,13 +49,14 @@ impl Load {
         let blocks = blocks(text);
         let lines = blocks.iter().map(|block| block.header().records()).sum();
         let bytes = blocks.iter().map(|block| block.bytes().clone()).collect();
-        let mut load = Self { blocks: bytes, lines, settings: settings(), encoded: Vec::new() };
+        let mut load = Self { blocks: bytes, lines, settings: settings(), encoded: Vec::new(), encoded_bytes: 0 };
         let folder = tempfile::tempdir().expect("a folder for temporary files");
         let files = load.merge(folder.path().to_str().expect("a plain path"));
         load.encoded =
             files.iter().map(|file| read(&std::fs::read(folder.path().join(&file.path)).expect("written"))).collect();
         let sizes: Vec<String> = files.iter().map(|file| format!("{:.1}", file.size as f64 / 1e6)).collect();
         let size: u64 = files.iter().map(|file| file.size).sum();
+        load.encoded_bytes = size;
         let held: usize = load.blocks.iter().map(Bytes::len).sum();
         println!(
             "sink: {lines} records, {} blocks, {:.1} MB; Parquet {:.3} of that, files of {} MB, {} row groups",
@@ -64,6 +73,41 @@ impl Load {
     pub fn measure(&self) -> (f64, f64) {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
         (cpu(|| self.floor()), cpu(|| self.merge(folder.path().to_str().expect("a plain path"))))
+    }
+
+    /// Prints what files come to at several target sizes: all but the last ought to be within 5 %.
+    pub fn sizes(&self) {
+        for target in [4 << 20, 16 << 20] {
+            let folder = tempfile::tempdir().expect("a folder for temporary files");
+            let settings = FileSettings { target_file_size: target, ..settings() };
+            let files = self.merge_as(folder.path().to_str().expect("a plain path"), 1, &settings);
+            let sizes: Vec<String> =
+                files.iter().map(|file| format!("{:.3}", file.size as f64 / target as f64)).collect();
+            println!("sink: target {} MiB, files of {} of it", target >> 20, sizes.join(", "));
+        }
+    }
+
+    /// Prints what a merge takes in memory where a batch of 1.1 GiB is cut in files of 64 MiB, and where it is one of 1 GiB.
+    /// All blocks of the batch overlap in time, and 128 MiB of decoded rows may be held.
+    pub fn memory(&self) {
+        let size: u64 = self.encoded_bytes;
+        let copies = ((1100 << 20) / size.max(1)).max(1) as usize;
+        for target_file_size in [64 << 20, 1 << 30] {
+            let folder = tempfile::tempdir().expect("a folder for temporary files");
+            let settings = FileSettings { target_file_size, merge_memory: 128 << 20, ..settings() };
+            // Sets the peak back to what is there now.
+            std::fs::write("/proc/self/clear_refs", "5").expect("Linux");
+            let before = resident("VmRSS:");
+            let files = self.merge_as(folder.path().to_str().expect("a plain path"), copies, &settings);
+            println!(
+                "memory of a merge, {} times the load, files of {} MiB: {} of them, the first of {:.0} MiB, {:.0} MiB more than before",
+                copies,
+                target_file_size >> 20,
+                files.len(),
+                files[0].size as f64 / (1u64 << 20) as f64,
+                (resident("VmHWM:") - before) / 1024.0
+            );
+        }
     }
 
     fn floor(&self) -> usize {
@@ -85,12 +129,17 @@ impl Load {
     }
 
     fn merge(&self, url: &str) -> Vec<DataFile> {
+        self.merge_as(url, 1, &self.settings)
+    }
+
+    fn merge_as(&self, url: &str, copies: usize, settings: &FileSettings) -> Vec<DataFile> {
         let store = Store::open(url, &Default::default()).expect("a fresh folder");
         let blocks: Vec<Block> =
             self.blocks.iter().map(|bytes| Block::parse(bytes.clone()).expect("our own block")).collect();
+        let blocks: Vec<Block> = (0..copies).flat_map(|_| blocks.iter().cloned()).collect();
         let date = jiff::civil::date(2026, 1, 1);
-        let files = runtime().block_on(merge(&store, &blocks, date, &self.settings)).expect("a fresh folder");
-        assert_eq!(files.iter().map(|file| file.stats.records).sum::<u64>(), self.lines);
+        let files = runtime().block_on(merge(&store, &blocks, date, settings)).expect("a fresh folder");
+        assert_eq!(files.iter().map(|file| file.stats.records).sum::<u64>(), self.lines * copies as u64);
         files
     }
 }

@@ -113,7 +113,7 @@ fn defaults_are_what_the_manual_says() {
     assert_eq!((spool.buffer_size, spool.linger.as_millis(), spool.max_age.as_secs()), (16 << 20, 100, 30 * 86400));
     assert_eq!(Adaptor::default().collectors, ["127.0.0.1:14630"]);
     assert_eq!(Collector::default().listen.to_string(), "127.0.0.1:14630");
-    assert_eq!((Collector::default().memory, Collector::default().max_connections), (512 << 20, 4096));
+    assert_eq!((Collector::default().memory, Collector::default().max_connections), (768 << 20, 4096));
     let sink = Sink::at("a");
     assert_eq!((sink.target_file_size, sink.row_group_rows, sink.compression_level), (256 << 20, 524_288, 1));
     assert_eq!((sink.log_retention.as_secs(), sink.checkpoint_interval), (7 * 86400, 100));
