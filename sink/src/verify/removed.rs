@@ -21,7 +21,8 @@ use super::rows::{self, Wanted};
 use super::seqs::Seqs;
 use crate::parquet::{FileSettings, FileWriter};
 use crate::schema::file_schema;
-use crate::table::{DataFile, Object, SnapshotFile};
+use crate::object::Object;
+use crate::table::{DataFile, SnapshotFile};
 use crate::{Error, Store};
 
 /// The reason that they give.
@@ -69,7 +70,7 @@ impl Removed<'_> {
         for file in self.files {
             let wanted = Wanted { categories: self.categories.cloned(), ..Wanted::default() };
             let path = Path::from(file.path.as_str());
-            let object = Object { store: store.objects().clone(), path, size: file.size };
+            let object = Object::new(store.objects().clone(), path, file.size);
             let rows = rows::read(object, None, &wanted).await;
             let rows =
                 rows.map_err(|error| Error::Unreadable { path: file.path.clone(), reason: error.to_string() })?;
