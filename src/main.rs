@@ -47,7 +47,8 @@ fn main() -> ExitCode {
         Command::Adaptor(args) => serve("info", command::run(args)),
         Command::Collector(args) => serve("info", collector::run(args)),
         Command::Query(args) => serve("error", query::run(args)),
-        Command::Table(args) => serve("warn", table::run(args)),
+        // What the Delta library logs as an error comes back as one, and is said then.
+        Command::Table(args) => serve("warn,delta_kernel=off", table::run(args)),
         Command::Send(args) => send::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Completions { shell } => {
