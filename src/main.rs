@@ -56,7 +56,8 @@ fn main() -> ExitCode {
         Command::Tail(args) => serve("error", tail::run(args)),
         Command::Grep(args) => return found(serve("error", grep::run(args))),
         Command::Trace(args) => return found(serve("error", trace::run(args))),
-        Command::Table(args) => serve("warn", table::run(args)),
+        // What the Delta library logs as an error comes back as one, and is said then.
+        Command::Table(args) => serve("warn,delta_kernel=off", table::run(args)),
         Command::Send(args) => send::run(&args),
         Command::Check(args) => serve("error", check::run(args)),
         Command::Completions { shell } => {
