@@ -9,7 +9,12 @@
 set -euo pipefail
 kind=$1 dir=$2 port=$3 other=$4
 children=()
-stop() { [ ${#children[@]} = 0 ] || kill "${children[@]}" 2>/dev/null || true; wait; }
+stop() {
+    [ ${#children[@]} = 0 ] || kill "${children[@]}" 2>/dev/null || true
+    wait
+    # What led to a failure is left.
+    [ -z "${is_ready:-}" ] || rm -rf "$dir"
+}
 trap stop EXIT
 skip() { echo "skip $*"; exit 0; }
 # Starts a server; its output is a file by the name that comes first.
@@ -122,5 +127,6 @@ CONF
 }
 
 $kind
+is_ready=1
 echo ready
 cat >/dev/null
