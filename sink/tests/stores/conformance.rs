@@ -78,7 +78,7 @@ async fn is_fit(store: Store) {
         let mut told = 0;
         let report = probe(&store, depth, |races| told = races).await.unwrap();
         println!("{} {depth:?}: {report:?}", store.url());
-        assert_eq!((report.races, told), (depth.races(), depth.races()));
+        assert_eq!((report.races, told), (depth.races(&store), depth.races(&store)));
     }
     assert_eq!(names(&store).await, [], "what it puts it deletes again");
     let left = store.objects().list_with_delimiter(Some(&PROBE_FOLDER.into())).await.unwrap();
