@@ -46,7 +46,7 @@ async fn connect(file: &Path, sink: Option<&Sink>) -> Result<()> {
         || format!("{}: there is no [sink] section in it, so there is no store to connect to", file.display());
     let sink = sink.with_context(missing)?;
     let store = Store::open(&sink.url, &sink.options)?;
-    let races = Depth::Full.races();
+    let races = Depth::Full.races(&store);
     let terminal = std::io::stderr().is_terminal();
     let progress = |done| {
         if terminal {

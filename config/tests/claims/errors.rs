@@ -219,9 +219,23 @@ fn sections_that_need_each_other_are_asked_for() {
 
 #[test]
 fn a_place_for_a_table_that_nobody_knows_is_refused() {
-    for url in ["", "s3://", "s3:///prefix", "file://data", "gs://bucket", "http://a"] {
+    let bad =
+        ["", "s3://", "s3:///prefix", "file://data", "gs://", "gs:///x", "az://", "abfss:///x", "hdfs://", "http://a"];
+    for url in bad {
         let answer = refuse(&format!("[sink]\nurl = \"{url}\""));
         assert!(answer.starts_with("l.toml:2: key `sink.url` "), "{answer}");
+    }
+    for url in [
+        "a",
+        "file:///a",
+        "s3://b/p",
+        "s3a://b",
+        "gs://b",
+        "az://c/p",
+        "abfss://c@a.dfs.core.windows.net/p",
+        "hdfs://n:9000/p",
+    ] {
+        assert!(Settings::parse("l.toml", &format!("[sink]\nurl = \"{url}\"")).is_ok(), "{url}");
     }
     let answer = refuse("[sink]\nurl = \"a\"\ncompression_level = 20");
     assert_eq!(answer, "l.toml:3: key `sink.compression_level` must be a whole number from 1 to 19, not 20");

@@ -13,6 +13,7 @@ use logboom_wire::block::{BlockPlace, Encoder};
 use logboom_wire::{Block, Record, Rows, RunKey};
 use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use tempfile::TempDir;
 
 use crate::collector::*;
 use crate::faulty::{Fault, Faulty, StalledClock};
@@ -46,27 +47,30 @@ macro_rules! conformance {
     };
 }
 
-conformance!(memory, || Some(crate::collector::memory()));
+conformance!(memory, || Some((crate::collector::memory(), None)));
 conformance!(folder, || Some(super::fresh_folder()));
 conformance!(s3_moto, || super::fresh(super::Kind::Moto));
 conformance!(s3_ceph, || super::fresh(super::Kind::Ceph));
 conformance!(azure_azurite, || super::fresh(super::Kind::Azurite));
 
-async fn with<F: Future<Output = ()>>(open: impl FnOnce() -> Option<Store>, claim: impl FnOnce(Store) -> F) {
+/// A store, and the folder that ends with it.
+type Fresh = (Store, Option<TempDir>);
+
+async fn with<F: Future<Output = ()>>(open: impl FnOnce() -> Option<Fresh>, claim: impl FnOnce(Store) -> F) {
     // Starting a server takes its time.
-    if let Some(store) = tokio::task::block_in_place(open) {
+    if let Some((store, _folder)) = tokio::task::block_in_place(open) {
         claim(store).await;
     }
 }
 
-fn fresh(kind: Kind) -> Option<Store> {
+fn fresh(kind: Kind) -> Option<Fresh> {
     let server = Server::get(kind)?;
-    Some(Store::open(&server.fresh_url(), &server.options(server.port)).unwrap())
+    Some((Store::open(&server.fresh_url(), &server.options(server.port)).unwrap(), None))
 }
 
-fn fresh_folder() -> Store {
-    let path = tempfile::tempdir().unwrap().keep();
-    Store::open(path.to_str().unwrap(), &Default::default()).unwrap()
+fn fresh_folder() -> Fresh {
+    let folder = tempfile::tempdir().unwrap();
+    (Store::open(folder.path().to_str().unwrap(), &Default::default()).unwrap(), Some(folder))
 }
 
 async fn is_fit(store: Store) {
@@ -74,7 +78,7 @@ async fn is_fit(store: Store) {
         let mut told = 0;
         let report = probe(&store, depth, |races| told = races).await.unwrap();
         println!("{} {depth:?}: {report:?}", store.url());
-        assert_eq!((report.races, told), (depth.races(), depth.races()));
+        assert_eq!((report.races, told), (depth.races(&store), depth.races(&store)));
     }
     assert_eq!(names(&store).await, [], "what it puts it deletes again");
     let left = store.objects().list_with_delimiter(Some(&PROBE_FOLDER.into())).await.unwrap();

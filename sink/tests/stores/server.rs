@@ -71,7 +71,7 @@ impl Server {
 }
 
 fn start(kind: Kind) -> Option<Server> {
-    // Left to the system to delete: it has to outlive the server, which outlives this process by a moment.
+    // The script deletes it: it has to outlive the server, which outlives this process by a moment.
     let folder = tempfile::tempdir().unwrap().keep();
     let port = free_port();
     let name = format!("{kind:?}").to_lowercase();

@@ -9,7 +9,12 @@
 set -euo pipefail
 kind=$1 dir=$2 port=$3 other=$4
 children=()
-stop() { [ ${#children[@]} = 0 ] || kill "${children[@]}" 2>/dev/null || true; wait; }
+stop() {
+    [ ${#children[@]} = 0 ] || kill "${children[@]}" 2>/dev/null || true
+    wait
+    # What led to a failure is left.
+    [ -z "${is_ready:-}" ] || rm -rf "$dir"
+}
 trap stop EXIT
 skip() { echo "skip $*"; exit 0; }
 # Starts a server; its output is a file by the name that comes first.
@@ -57,7 +62,7 @@ ceph() {
     done
     local fsid uuid conf=$dir/ceph.conf
     fsid=$(cat /proc/sys/kernel/random/uuid) uuid=$(cat /proc/sys/kernel/random/uuid)
-    mkdir -p "$dir"/{mon,osd}
+    mkdir -p "$dir/mon"
     cat >"$conf" <<CONF
 [global]
 fsid = $fsid
@@ -100,15 +105,17 @@ CONF
     } >"$dir/mkfs.out" 2>&1
     start mon ceph-mon -c "$conf" -i a -f
     timeout 60 env ceph -c "$conf" osd new "$uuid" >>"$dir/mkfs.out" 2>&1
-    ceph-osd -c "$conf" -i 0 --mkfs --osd-uuid "$uuid" >>"$dir/mkfs.out" 2>&1
-    # Now and then it hangs where it should tell the monitor that it is up.
-    for _ in 1 2 3; do
+    # Now and then it hangs where it should tell the monitor that it is up, or takes itself for another cluster's.
+    for _ in 1 2 3 4; do
+        rm -rf "$dir/osd" && mkdir "$dir/osd"
+        ceph-osd -c "$conf" -i 0 --mkfs --osd-uuid "$uuid" >>"$dir/mkfs.out" 2>&1
         start osd ceph-osd -c "$conf" -i 0 -f
         for _ in $(seq 40); do
             case $(env ceph -c "$conf" osd stat 2>>"$dir/mkfs.out") in *' 1 up '*) break 2 ;; esac
+            kill -0 "${children[-1]}" 2>/dev/null || break
             sleep 0.2
         done
-        kill -9 "${children[-1]}"
+        kill -9 "${children[-1]}" 2>/dev/null || true
         unset 'children[-1]'
     done
     start rgw radosgw -c "$conf" -n client.rgw -f
@@ -120,5 +127,6 @@ CONF
 }
 
 $kind
+is_ready=1
 echo ready
 cat >/dev/null
