@@ -41,7 +41,12 @@ impl Fabricated {
         lines.iter().for_each(|line| rows.push_line(1, line.as_bytes()));
         let place = BlockPlace { stream, number: self.number, first_record, host: "h" };
         let block = Encoder::default().encode(place, [(Arc::new(key), rows)], vec![]).unwrap();
-        let settings = FileSettings { target_file_size: 1 << 20, compression_level: 1, row_group_rows: 1024 };
+        let settings = FileSettings {
+            target_file_size: 1 << 20,
+            compression_level: 1,
+            row_group_rows: 1024,
+            merge_memory: 64 << 20,
+        };
         self.runtime.block_on(async {
             let files = merge(&self.store, &[block], date(2026, 2, 3), &settings).await.unwrap();
             let batch = Batch { files: &files, marks: &[(stream, self.number)] };
