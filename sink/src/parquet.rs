@@ -41,13 +41,15 @@ const PARTS_UNDER_WAY_MAX: usize = 4;
 /// A row group ends at about this many encoded bytes, however few rows it has by then: it is held in memory.
 const ROW_GROUP_BYTES_MAX: usize = 64 << 20;
 /// Files may come to so much of their target size where that spares a small one.
-const OVERSIZE_MAX: f64 = 1.04;
+const OVERSIZE_MAX: f64 = 1.03;
 /// And to so little.
 const UNDERSIZE_MIN: f64 = 0.97;
 /// With less than this of its target size to go, a file is full.
 const NEARLY_FULL: f64 = 0.002;
 /// Rows of a file after which the size of a row is taken to be known.
 const ROWS_KNOWN: u64 = 1024;
+/// The most that footers are taken to add, as small files with many row groups have them.
+const WITH_FOOTER_MAX: f64 = 1.1;
 /// What compression is taken to come to until a row group shows it.
 const COMPRESSION_AT_FIRST: f64 = 0.25;
 
@@ -102,6 +104,8 @@ pub struct FileWriter {
     input: Option<Input>,
     /// Compressed bytes for one byte before compression, in the row groups so far.
     compression: f64,
+    /// What a file comes to beside its pages: the size of files so far beside what was counted before their ends.
+    with_footer: f64,
 }
 
 struct OpenFile {
@@ -137,8 +141,19 @@ impl FileWriter {
         let options = ArrowWriterOptions::new()
             .with_properties(settings.writer_properties())
             .with_page_store_factory(Arc::new(pages.clone()));
-        let compression = COMPRESSION_AT_FIRST;
-        Self { store, date, settings, options, pages, schema, open: None, done: Vec::new(), input: None, compression }
+        Self {
+            store,
+            date,
+            settings,
+            options,
+            pages,
+            schema,
+            open: None,
+            done: Vec::new(),
+            input: None,
+            compression: COMPRESSION_AT_FIRST,
+            with_footer: 1.0,
+        }
     }
 
     /// Says how many bytes of the input are still to come after the rows that are written next; of the whole input, when
@@ -205,7 +220,8 @@ impl FileWriter {
         let Some(OpenFile { writer, stats, .. }) = &self.open else { return (0, 0) };
         let full_pages = self.pages.bytes();
         let other = (writer.in_progress_size() as u64).saturating_sub(full_pages);
-        (writer.bytes_written() as u64 + full_pages + (other as f64 * self.compression) as u64, stats.records)
+        let pages = (writer.bytes_written() as u64 + full_pages) as f64 + other as f64 * self.compression;
+        ((pages * self.with_footer) as u64, stats.records)
     }
 
     /// About how many bytes the input that is left will come to; `open` is the size of the open file.
@@ -225,11 +241,13 @@ impl FileWriter {
     }
 
     async fn close_file(&mut self) -> Result<(), Error> {
+        let (counted, _) = self.open_size();
         let Some(mut file) = self.open.take() else { return Ok(()) };
         let metadata = file.writer.finish().await.map_err(Error::encoding)?;
         self.compression = compression(metadata.row_groups()).unwrap_or(self.compression);
         let size = file.writer.bytes_written() as u64;
         let crc32c = Some(file.sum.get());
+        self.with_footer = (self.with_footer * size as f64 / counted.max(1) as f64).clamp(1.0, WITH_FOOTER_MAX);
         self.done.push(DataFile { path: file.path, size, date: self.date, stats: file.stats, crc32c });
         Ok(())
     }

@@ -208,20 +208,20 @@ async fn check_statistics(store: &Store, file: &DataFile, rows: &[Row], settings
 
 #[tokio::test]
 async fn any_blocks_merge_to_their_rows_in_order() {
-    let plain = Shape { blocks: 12, rows: 400, spread: 1000, step: 1001, ordered: true, detailed: false };
+    let plain = Shape { blocks: 12, rows: 200, spread: 1000, step: 1001, ordered: true, detailed: false };
     let shapes = [
         plain,
         Shape { detailed: true, ..plain },
         // All at once, in one instant, in one microsecond; some of it out of order.
-        Shape { blocks: 30, step: 0, spread: 100_000, ordered: false, detailed: true, ..plain },
+        Shape { blocks: 20, step: 0, spread: 100_000, ordered: false, detailed: true, ..plain },
         Shape { blocks: 9, step: 0, spread: 0, ..plain },
         Shape { step: 10, spread: 900, ordered: false, detailed: true, ..plain },
         Shape { step: 100_000, spread: 1_000_000, ordered: false, ..plain },
-        Shape { blocks: 3, rows: 6000, detailed: true, ..plain },
+        Shape { blocks: 3, rows: 2500, detailed: true, ..plain },
         Shape { blocks: 4, rows: 1, ..plain },
     ];
     for (index, shape) in shapes.into_iter().enumerate() {
-        for (seed, memory) in [(1, 64 << 20), (2, 200_000), (3, 60_000)] {
+        for (seed, memory) in [(1, 64 << 20), (2, 100_000), (3, 30_000)] {
             let mut random = StdRng::seed_from_u64(seed * 100 + index as u64);
             let (blocks, mut expected) = blocks_of(shape, &mut random);
             expected.sort();
