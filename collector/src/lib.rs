@@ -65,6 +65,7 @@ impl Collector {
     /// [`StartError`] when either cannot be used; nothing is left running then.
     pub async fn start(settings: Settings, sink: &Sink) -> Result<Self, StartError> {
         let options = TableOptions {
+            format: sink.format,
             log_retention: sink.log_retention,
             checkpoint_interval: sink.checkpoint_interval,
             ..TableOptions::default()

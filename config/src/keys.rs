@@ -181,9 +181,10 @@ pub const KEYS: &[Key] = &[
     key("collector.drain_timeout", r#""30s""#, "How long a stop waits for the last commit; 0s to 1d. Adaptors send the rest again."),
     required("sink.url", r#""file:///var/lib/logboom/table""#, "Where the table is: a path, file:///path, s3://bucket/prefix or memory://."),
     key("sink.options", "{}", "Options of the object store; a value written as { file = \"/path\" } is read from that file, at most 64KiB."),
+    key("sink.format", r#""parquet""#, "What sink files are written in: parquet, or json for gzipped lines. A table keeps the format that it was created with."),
     key("sink.target_file_size", r#""256MiB""#, "Sink files are split at about this size; 1MiB to 8GiB."),
-    key("sink.compression_level", "1", "The zstd level of sink files; 1 to 19."),
-    key("sink.row_group_rows", "524288", "The most rows of a row group, which bounds the memory of a merge; 1024 to 16777216."),
+    unset("sink.compression_level", "3", "The compression level of sink files: of zstd for Parquet, 1 to 19, if not set 1; of gzip for JSON, 1 to 9, if not set 5."),
+    key("sink.row_group_rows", "524288", "The most rows of a row group of Parquet, which bounds the memory of a merge; 1024 to 16777216."),
     key("sink.log_retention", r#""7d""#, "How long old versions of the table can be read; 1d to 3650d."),
     key("sink.checkpoint_interval", "100", "Commits between checkpoints of the table's log; 1 to 10000."),
 ];

@@ -42,7 +42,7 @@ pub use route::{Limit, Redaction, Route, Share};
 pub use secret::Secret;
 pub use settings::{SETTINGS_BYTES_MAX, Settings};
 pub use severity::Severities;
-pub use sink::Sink;
+pub use sink::{FileFormat, Sink};
 pub use source::{
     Body, ExecSource, FileSource, Format, ForwardSource, GelfSource, HeartbeatSource, HttpSource, JournaldSource,
     Multiline, MultilineRule, OnLongLine, OtlpSource, Parsing, ReadFrom, ScribeSource, Source, SourceKind,

@@ -8,6 +8,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{RecordBatch, StringArray};
 use jiff::civil::Date;
+use logboom_config::FileFormat;
 use object_store::buffered::BufWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::arrow::async_writer::AsyncArrowWriter;
@@ -24,22 +25,25 @@ use crate::{Error, Store};
 /// A category with fewer encoded bytes than this shares its row group with its neighbours.
 const ROW_GROUP_BYTES_MIN: usize = 1 << 20;
 /// Objects up to this size are put at once, larger ones in parts of this size.
-const PART_BYTES: usize = 8 << 20;
+pub(crate) const PART_BYTES: usize = 8 << 20;
 
 /// How sink files are made.
 #[derive(Clone, Debug)]
 pub struct FileSettings {
+    /// What they are written in.
+    pub format: FileFormat,
     /// A file ends at about this many bytes.
     pub target_file_size: u64,
-    /// zstd level, 1 to 19.
+    /// The level of zstd for Parquet, 1 to 19; of gzip for JSON, 1 to 9.
     pub compression_level: i32,
-    /// Most rows of a row group.
+    /// Most rows of a row group of Parquet.
     pub row_group_rows: usize,
 }
 
 impl From<&logboom_config::Sink> for FileSettings {
     fn from(settings: &logboom_config::Sink) -> Self {
         Self {
+            format: settings.format,
             target_file_size: settings.target_file_size,
             compression_level: settings.compression_level,
             row_group_rows: settings.row_group_rows,
@@ -154,7 +158,7 @@ fn properties(settings: &FileSettings) -> WriterProperties {
 }
 
 /// Takes sorted `rows` into the statistics of their file.
-fn count(stats: &mut FileStats, rows: &RecordBatch) {
+pub(crate) fn count(stats: &mut FileStats, rows: &RecordBatch) {
     stats.records += rows.num_rows() as u64;
     widen_instants(&mut stats.timestamp, rows, "timestamp");
     widen_instants(&mut stats.observed_timestamp, rows, "observed_timestamp");

@@ -13,6 +13,9 @@ use uuid::Uuid;
 pub const LOG_FOLDER: &str = "_delta_log";
 /// The folder of blocks that could not be merged.
 pub const REJECTED_FOLDER: &str = "_rejected";
+/// The folder of gzipped JSON. Readers and clean-up of other engines take a name with an underscore for none of theirs:
+/// a foreign `VACUUM` deletes what no `add` names, and no `add` names these.
+pub const JSON_FOLDER: &str = "_json";
 const DATE_KEY: &str = "date=";
 
 /// The name of one object of the table.
@@ -24,7 +27,8 @@ const DATE_KEY: &str = "date=";
 /// | part of a checkpoint (only other writers make them) | `_delta_log/<version>.checkpoint.<part>.<parts>.parquet` |
 /// | checksum (only other writers make them) | `_delta_log/<version>.crc` |
 /// | hint at the newest checkpoint | `_delta_log/_last_checkpoint` |
-/// | sink file | `date=YYYY-MM-DD/<uuid>.parquet` |
+/// | sink file in Parquet, or the index of some in JSON | `date=YYYY-MM-DD/<uuid>.parquet` |
+/// | sink file in JSON | `_json/date=YYYY-MM-DD/<uuid>.json.gz` |
 /// | block that could not be merged | `_rejected/<stream>-<block number>.block` |
 ///
 /// Versions have 20 digits, parts 10, so that names sort as numbers do.
@@ -47,8 +51,15 @@ pub enum Name {
     Checksum(u64),
     /// The hint at the newest checkpoint.
     LastCheckpoint,
-    /// A sink file.
+    /// A sink file in Parquet, or the index of some in JSON: what an `add` names.
     Data {
+        /// Its partition.
+        date: Date,
+        /// Its random identity.
+        id: Uuid,
+    },
+    /// A sink file in JSON: what rows of an index name.
+    Json {
         /// Its partition.
         date: Date,
         /// Its random identity.
@@ -69,6 +80,11 @@ impl Name {
         Self::Data { date, id: Uuid::new_v4() }
     }
 
+    /// The name of a sink file in JSON that was never used before.
+    pub fn new_json(date: Date) -> Self {
+        Self::Json { date, id: Uuid::new_v4() }
+    }
+
     /// The object's path below the root of the table.
     pub fn path(self) -> Path {
         Path::from(self.to_string())
@@ -76,10 +92,7 @@ impl Name {
 
     /// Reads a path below the root of the table. `None`: not one of ours, leave it alone.
     pub fn parse(path: &str) -> Option<Self> {
-        let (folder, file) = path.split_once('/')?;
-        if file.contains('/') {
-            return None;
-        }
+        let (folder, file) = path.rsplit_once('/')?;
         match folder {
             LOG_FOLDER => Self::parse_log(file),
             REJECTED_FOLDER => {
@@ -87,10 +100,17 @@ impl Name {
                 Some(Self::Rejected { stream: stream.parse().ok()?, block: number(block)? })
             }
             _ => {
-                let date = folder.strip_prefix(DATE_KEY)?;
-                let id = file.strip_suffix(".parquet")?;
+                let name = match file.strip_suffix(".json.gz") {
+                    Some(id) => {
+                        let date = folder.strip_prefix(JSON_FOLDER)?.strip_prefix('/')?.strip_prefix(DATE_KEY)?;
+                        Self::Json { date: parse_date(date)?, id: id.parse().ok()? }
+                    }
+                    None => {
+                        let (date, id) = (folder.strip_prefix(DATE_KEY)?, file.strip_suffix(".parquet")?);
+                        Self::Data { date: parse_date(date)?, id: id.parse().ok()? }
+                    }
+                };
                 // Only the one spelling that `path` gives: a name has one text.
-                let name = Self::Data { date: parse_date(date)?, id: id.parse().ok()? };
                 (name.to_string() == path).then_some(name)
             }
         }
@@ -128,6 +148,7 @@ impl fmt::Display for Name {
             Self::Checksum(version) => write!(f, "{LOG_FOLDER}/{version:020}.crc"),
             Self::LastCheckpoint => write!(f, "{LOG_FOLDER}/_last_checkpoint"),
             Self::Data { date, id } => write!(f, "{DATE_KEY}{date}/{id}.parquet"),
+            Self::Json { date, id } => write!(f, "{JSON_FOLDER}/{DATE_KEY}{date}/{id}.json.gz"),
             Self::Rejected { stream, block } => write!(f, "{REJECTED_FOLDER}/{stream}-{block}.block"),
         }
     }
@@ -203,6 +224,10 @@ mod tests {
             (Name::Checksum(7), "_delta_log/00000000000000000007.crc"),
             (Name::LastCheckpoint, "_delta_log/_last_checkpoint"),
             (Name::Data { date: date(2026, 2, 3), id }, "date=2026-02-03/01234567-89ab-cdef-0123-456789abcdef.parquet"),
+            (
+                Name::Json { date: date(2026, 2, 3), id },
+                "_json/date=2026-02-03/01234567-89ab-cdef-0123-456789abcdef.json.gz",
+            ),
             (Name::Rejected { stream, block: 12 }, "_rejected/abababababababababababababababab-12.block"),
         ] {
             assert_eq!(name.to_string(), text);
@@ -228,6 +253,12 @@ mod tests {
             "date=2026-02-30/01234567-89ab-cdef-0123-456789abcdef.parquet",
             "date=2026-02-03/0123456789abcdef0123456789abcdef.parquet",
             "date=2026-02-03/x.parquet",
+            "x/date=2026-02-03/01234567-89ab-cdef-0123-456789abcdef.parquet",
+            "date=2026-02-03/01234567-89ab-cdef-0123-456789abcdef.json.gz",
+            "_json/01234567-89ab-cdef-0123-456789abcdef.json.gz",
+            "_json/date=2026-02-03/01234567-89ab-cdef-0123-456789abcdef.parquet",
+            "_json/date=2026-02-03/01234567-89ab-cdef-0123-456789abcdef.json",
+            "_jsondate=2026-02-03/01234567-89ab-cdef-0123-456789abcdef.json.gz",
             "_rejected/abababababababababababababababab-012.block",
         ] {
             assert_eq!(Name::parse(text), None, "{text}");

@@ -30,6 +30,8 @@ mod view;
 use std::sync::Arc;
 use std::time::Duration;
 
+use logboom_config::FileFormat;
+
 pub use checkpoint::{CleanUp, checkpoint_due, clean_up, write_checkpoint};
 pub use clock::{Clock, Moment, SystemClock};
 pub use commit::{Batch, DataFile, Outcome, commit};
@@ -37,9 +39,11 @@ pub use snapshot::{Snapshot, SnapshotFile};
 pub use stats::FileStats;
 pub use view::View;
 
-/// How this process treats the table. The first two are written into a table when it is created.
+/// How this process treats the table. The first three are written into a table when it is created.
 #[derive(Clone, Debug)]
 pub struct TableOptions {
+    /// What its sink files are written in. A table of another format is not opened.
+    pub format: FileFormat,
     /// How long commits stay readable one by one. Days: it also has to outlast a collector that sleeps.
     pub log_retention: Duration,
     /// A checkpoint every so many commits.
@@ -53,6 +57,7 @@ pub struct TableOptions {
 impl Default for TableOptions {
     fn default() -> Self {
         Self {
+            format: FileFormat::default(),
             log_retention: Duration::from_secs(7 * 24 * 60 * 60),
             checkpoint_interval: 100,
             timing: Timing::default(),

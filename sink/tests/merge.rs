@@ -7,14 +7,19 @@ use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch};
 use bytes::Bytes;
 use logboom_sink::table::DataFile;
-use logboom_sink::{FileSettings, MergeError, Store, merge};
+use logboom_sink::{FileFormat, FileSettings, MergeError, Store, merge};
 use logboom_wire::block::{BlockPlace, Encoder};
 use logboom_wire::{Block, Record, Rows, RunKey, StreamId};
 use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 fn settings() -> FileSettings {
-    FileSettings { target_file_size: 256 << 20, compression_level: 1, row_group_rows: 1 << 20 }
+    FileSettings {
+        format: FileFormat::Parquet,
+        target_file_size: 256 << 20,
+        compression_level: 1,
+        row_group_rows: 1 << 20,
+    }
 }
 
 fn store() -> Store {

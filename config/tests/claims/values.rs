@@ -111,7 +111,7 @@ collector
   listens on tcp 0.0.0.0:14630, without a token
   commits every 2s, holding at most 16MiB of blocks
 sink
-  writes to s3://logs/table in files of about 1MiB, zstd level 19
+  writes to s3://logs/table in Parquet files of about 1MiB, zstd level 19
   with the options aws_region
 ";
     assert_eq!(parse(FULL).describe(), expected);

@@ -10,8 +10,9 @@ mod run;
 use jiff::civil::Date;
 use logboom_wire::{Block, BlockError};
 
-use crate::parquet::{FileSettings, FileWriter};
+use crate::parquet::FileSettings;
 use crate::table::DataFile;
+use crate::writer::SinkWriter;
 use crate::{Error, Store};
 use gather::gather;
 use run::DecodedRun;
@@ -56,7 +57,7 @@ pub async fn merge(
     date: Date,
     settings: &FileSettings,
 ) -> Result<Vec<DataFile>, MergeError> {
-    let mut writer = FileWriter::new(store.clone(), date, settings.clone());
+    let mut writer = SinkWriter::new(store.clone(), date, settings.clone());
     let mut runs = pending_runs(blocks);
     runs.sort_by(|a, b| (&a.header.key.category, a.header.time_min).cmp(&(&b.header.key.category, b.header.time_min)));
     for category in runs.chunk_by(|a, b| a.header.key.category == b.header.key.category) {
@@ -79,7 +80,7 @@ fn pending_runs(blocks: &[Block]) -> Vec<PendingRun<'_>> {
 }
 
 /// Merges the runs of one category, which come sorted by their earliest timestamp.
-async fn merge_category(blocks: &[Block], runs: &[PendingRun<'_>], writer: &mut FileWriter) -> Result<(), MergeError> {
+async fn merge_category(blocks: &[Block], runs: &[PendingRun<'_>], writer: &mut SinkWriter) -> Result<(), MergeError> {
     let mut held: Vec<DecodedRun> = Vec::new();
     let mut pending = runs.iter().peekable();
     while let Some(next) = pending.next() {
@@ -101,7 +102,7 @@ async fn merge_category(blocks: &[Block], runs: &[PendingRun<'_>], writer: &mut 
 async fn write_before(
     held: &mut Vec<DecodedRun>,
     bound: Option<i64>,
-    writer: &mut FileWriter,
+    writer: &mut SinkWriter,
 ) -> Result<(), MergeError> {
     let mut order = Vec::new();
     for (index, run) in held.iter_mut().enumerate() {

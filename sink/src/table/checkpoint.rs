@@ -85,6 +85,6 @@ fn version_of(name: Name) -> Option<u64> {
         | Name::Checkpoint(version)
         | Name::CheckpointPart { version, .. }
         | Name::Checksum(version) => Some(version),
-        Name::LastCheckpoint | Name::Data { .. } | Name::Rejected { .. } => None,
+        Name::LastCheckpoint | Name::Data { .. } | Name::Json { .. } | Name::Rejected { .. } => None,
     }
 }

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 use jiff::civil::Date;
+use logboom_config::FileFormat;
 use logboom_wire::StreamId;
 use uuid::Uuid;
 
@@ -29,7 +30,7 @@ use crate::schema::PARTITION_COLUMN;
 /// Whoever loses races again and again waits no longer than after this many.
 const LOST_PAUSES_MAX: u32 = 5;
 
-/// A sink file that is on the store and not yet part of the table.
+/// A sink file in Parquet, or the index of some in JSON, that is on the store and not yet part of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataFile {
     /// Relative to the table's root, not encoded.
@@ -169,6 +170,8 @@ impl Batch<'_> {
         let mut paths = HashSet::new();
         for file in self.files {
             assert!(paths.insert(&file.path), "file {} is in the batch twice", file.path);
+            let format = if file.stats.members.is_some() { FileFormat::Json } else { FileFormat::Parquet };
+            assert_eq!(format, view.format(), "file {} is none of this table", file.path);
         }
     }
 

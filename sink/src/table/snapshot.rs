@@ -10,7 +10,9 @@ use delta_kernel::engine::arrow_data::ArrowEngineData;
 use delta_kernel::scan::StatsOptions;
 use delta_kernel::{KernelError, KernelResult};
 use jiff::civil::Date;
+use logboom_config::FileFormat;
 
+use super::contract::{self, FORMAT_PROPERTY};
 use super::kernel;
 use super::stats::FileStats;
 use crate::paths;
@@ -22,11 +24,14 @@ use crate::{Error, Store};
 pub struct Snapshot {
     /// The version.
     pub version: u64,
-    /// The sink files, in no particular order.
+    /// What its sink files are written in.
+    pub format: FileFormat,
+    /// What its log names, in no particular order: sink files in Parquet, or indexes of those in JSON
+    /// ([`crate::json`]).
     pub files: Vec<SnapshotFile>,
 }
 
-/// A sink file of a snapshot.
+/// A sink file of a snapshot, or an index of some.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotFile {
     /// Relative to the table's root, not encoded.
@@ -53,6 +58,7 @@ impl Snapshot {
     async fn load_version(store: &Store, version: Option<u64>) -> Result<Self, Error> {
         let loaded = kernel::with_snapshot(store, "the snapshot", version, |snapshot, engine| {
             let version = snapshot.version();
+            let format = snapshot.table_properties().unknown_properties.get(FORMAT_PROPERTY).cloned();
             let scan = snapshot.scan_builder().with_stats(StatsOptions::json_only()).build()?;
             let mut rows = Vec::new();
             for metadata in scan.scan_metadata(engine)? {
@@ -60,12 +66,13 @@ impl Snapshot {
                 let data = ArrowEngineData::try_from_engine_data(selected)?;
                 read_rows(data.record_batch(), &mut rows)?;
             }
-            Ok((version, rows))
+            Ok((version, format, rows))
         });
-        let (version, rows) = loaded.await?;
-        let files: Result<_, _> = rows.into_iter().map(Row::into_file).collect();
-        let files = files.map_err(|reason| Error::ForeignTable { url: store.url().to_string(), reason })?;
-        Ok(Self { version, files })
+        let (version, format, rows) = loaded.await?;
+        let foreign = |reason| Error::ForeignTable { url: store.url().to_string(), reason };
+        let format = contract::format(format.as_deref()).map_err(foreign)?;
+        let files: Result<_, _> = rows.into_iter().map(|row| row.into_file(format)).collect();
+        Ok(Self { version, format, files: files.map_err(foreign)? })
     }
 }
 
@@ -78,7 +85,7 @@ struct Row {
 }
 
 impl Row {
-    fn into_file(self) -> Result<SnapshotFile, String> {
+    fn into_file(self, format: FileFormat) -> Result<SnapshotFile, String> {
         let of = |what: &str| format!("its file `{}` {what}", self.path);
         if self.has_deletions {
             return Err(of("has a deletion vector"));
@@ -90,7 +97,7 @@ impl Row {
         Ok(SnapshotFile {
             size: u64::try_from(self.size).map_err(|_| of("has a negative size"))?,
             date: self.date.as_deref().and_then(paths::parse_date).ok_or_else(|| of("has no partition date"))?,
-            stats: self.stats.as_deref().and_then(FileStats::from_json),
+            stats: self.stats.as_deref().and_then(|text| FileStats::from_json(text, format)),
             path,
         })
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
+use logboom_config::FileFormat;
 use logboom_wire::StreamId;
 use object_store::ObjectMeta;
 
@@ -34,6 +35,7 @@ pub struct View {
     /// The checkpoint it was opened from; what came later, it read commit by commit.
     checkpoint: Option<u64>,
     table_id: String,
+    format: FileFormat,
     marks: HashMap<StreamId, u64>,
     /// When it was last known that the log had no clean-up beyond `version`.
     loaded_at: Moment,
@@ -82,10 +84,15 @@ impl View {
         }
     }
 
-    /// Opens the table. An error if there is none.
+    /// Opens the table. An error if there is none, or if its format is another one.
     pub async fn open(store: &Store, options: &TableOptions) -> Result<Self, Error> {
         let log = Log { store: store.clone(), timing: options.timing.clone() };
-        Self::load(log, options.clock.clone()).await
+        let view = Self::load(log, options.clock.clone()).await?;
+        if view.format != options.format {
+            let (found, wanted) = (view.format.name(), options.format.name());
+            return Err(Error::OtherFormat { url: store.url().to_string(), found, wanted });
+        }
+        Ok(view)
     }
 
     /// The version that this is a view of.
@@ -106,6 +113,11 @@ impl View {
     /// The table's identity.
     pub fn table_id(&self) -> &str {
         &self.table_id
+    }
+
+    /// What its sink files are written in.
+    pub fn format(&self) -> FileFormat {
+        self.format
     }
 
     /// How long ago it was last certain that nothing beyond this view had been cleaned up.
@@ -163,7 +175,7 @@ impl View {
     /// Opens the table anew and takes over what it says.
     pub(super) async fn reload(&mut self) -> Result<(), Error> {
         let mut fresh = Self::load(self.log.clone(), self.clock.clone()).await?;
-        if fresh.table_id != self.table_id {
+        if (&fresh.table_id, fresh.format) != (&self.table_id, self.format) {
             return Err(self.foreign("another table has taken its place"));
         }
         if fresh.version < self.version {
@@ -196,7 +208,10 @@ impl View {
                     if metadata.id != self.table_id {
                         return Err(self.foreign("another table has taken its place"));
                     }
-                    contract::check_metadata(metadata).map_err(|reason| self.foreign(reason))?;
+                    let format = contract::check_metadata(metadata).map_err(|reason| self.foreign(reason))?;
+                    if format != self.format {
+                        return Err(self.foreign("another table has taken its place"));
+                    }
                 }
                 _ => {}
             }
@@ -312,12 +327,14 @@ impl View {
                 Name::Commit(version)
             }
         };
+        let (table_id, format) = check_origin(log, origin, &actions)?;
         let mut view = Self {
             log: log.clone(),
             clock: clock.clone(),
             version: base,
             checkpoint,
-            table_id: check_origin(log, origin, &actions)?,
+            table_id,
+            format,
             marks: HashMap::new(),
             loaded_at,
         };
@@ -371,8 +388,8 @@ impl Listed {
     }
 }
 
-/// Checks that these actions say what the table is and that it is ours. Returns its identity.
-fn check_origin(log: &Log, origin: Name, actions: &[Action]) -> Result<String, Error> {
+/// Checks that these actions say what the table is and that it is ours. Returns its identity and format.
+fn check_origin(log: &Log, origin: Name, actions: &[Action]) -> Result<(String, FileFormat), Error> {
     let protocol = actions.iter().rev().find_map(|action| match action {
         Action::Protocol(protocol) => Some(protocol),
         _ => None,
@@ -384,10 +401,8 @@ fn check_origin(log: &Log, origin: Name, actions: &[Action]) -> Result<String, E
     let (Some(protocol), Some(metadata)) = (protocol, metadata) else {
         return Err(Error::bad_log(origin, "it does not say what the table is"));
     };
-    contract::check_protocol(protocol)
-        .and_then(|()| contract::check_metadata(metadata))
-        .map_err(|reason| foreign(log, reason))?;
-    Ok(metadata.id.clone())
+    let format = contract::check_protocol(protocol).and_then(|()| contract::check_metadata(metadata));
+    Ok((metadata.id.clone(), format.map_err(|reason| foreign(log, reason))?))
 }
 
 fn foreign(log: &Log, reason: impl Into<String>) -> Error {
