@@ -12,6 +12,7 @@ mod bounds;
 mod cells;
 mod error;
 mod file;
+mod json;
 mod output;
 mod rows;
 mod session;

@@ -11,19 +11,19 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::stream::{Stream, StreamExt};
 
 use crate::error::Error;
-use crate::table::Files;
+use crate::session::Contents;
 use crate::usage::{Meter, Usage};
 
 /// The rows of an answer, as they come. Dropping it stops the query.
 pub struct Rows {
     stream: SendableRecordBatchStream,
     meter: Arc<Meter>,
-    files: Arc<Files>,
+    contents: Contents,
 }
 
 impl Rows {
-    pub(crate) fn new(stream: SendableRecordBatchStream, meter: Arc<Meter>, files: Arc<Files>) -> Self {
-        Self { stream, meter, files }
+    pub(crate) fn new(stream: SendableRecordBatchStream, meter: Arc<Meter>, contents: Contents) -> Self {
+        Self { stream, meter, contents }
     }
 
     /// The columns of the answer, known before its first row.
@@ -33,7 +33,8 @@ impl Rows {
 
     /// What has been read so far; after the last batch, what the query has cost.
     pub fn usage(&self) -> Usage {
-        self.meter.usage(self.files.count(), self.files.bytes())
+        let (files, bytes) = self.contents.total();
+        self.meter.usage(files, bytes)
     }
 }
 

@@ -3,6 +3,7 @@
 mod answers;
 mod committed;
 mod fixture;
+mod json;
 mod printed;
 mod pruning;
 mod refused;

@@ -50,8 +50,8 @@ struct Json {
 type Bounds = BTreeMap<String, Value>;
 
 impl FileStats {
-    /// Widens the bounds to those of `other`, and adds its records. `None` means no records here.
-    pub(crate) fn extend(&mut self, other: &Self) {
+    /// Widens the bounds to those of `other`, which must be known, and adds its records.
+    pub fn extend(&mut self, other: &Self) {
         self.records += other.records;
         widen(&mut self.timestamp, &other.timestamp);
         widen(&mut self.observed_timestamp, &other.observed_timestamp);
