@@ -18,7 +18,12 @@ const STOPPED_OF: u32 = 6;
 
 #[test]
 fn random_kills_lose_and_double_nothing() {
-    kill_rounds(20, 32_000, env_number("LOGBOOM_SEED", rand::random::<u32>().into()));
+    kill_rounds("parquet", 20, 32_000, env_number("LOGBOOM_SEED", rand::random::<u32>().into()));
+}
+
+#[test]
+fn random_kills_lose_and_double_nothing_in_a_table_of_json() {
+    kill_rounds("json", 10, 16_000, env_number("LOGBOOM_SEED", rand::random::<u32>().into()));
 }
 
 /// `LOGBOOM_KILL_ROUNDS`, `LOGBOOM_KILL_RECORDS` and `LOGBOOM_SEED` say how much of it.
@@ -26,15 +31,17 @@ fn random_kills_lose_and_double_nothing() {
 #[ignore = "takes minutes; run it optimized"]
 fn full_kill_rounds_lose_and_double_nothing() {
     let (rounds, records) = (env_number("LOGBOOM_KILL_ROUNDS", 200), env_number("LOGBOOM_KILL_RECORDS", 1_000_000));
-    kill_rounds(rounds, records, env_number("LOGBOOM_SEED", rand::random::<u32>().into()));
+    for format in ["parquet", "json"] {
+        kill_rounds(format, rounds, records, env_number("LOGBOOM_SEED", rand::random::<u32>().into()));
+    }
 }
 
-fn kill_rounds(rounds: u64, records: u64, seed: u64) {
-    println!("{rounds} rounds of kills, {records} records, LOGBOOM_SEED={seed}");
+fn kill_rounds(format: &'static str, rounds: u64, records: u64, seed: u64) {
+    println!("{rounds} rounds of kills, {records} records, {format}, LOGBOOM_SEED={seed}");
     let begun = Instant::now();
     let mut random = StdRng::seed_from_u64(seed);
-    let plan =
-        Plan { adaptors: ADAPTORS, collectors: COLLECTORS, adaptor: "drain_timeout = \"1s\"", ..Plan::default() };
+    let adaptor = "drain_timeout = \"1s\"";
+    let plan = Plan { adaptors: ADAPTORS, collectors: COLLECTORS, adaptor, format, ..Plan::default() };
     let mut pipeline = Pipeline::start(plan);
     let each = records.div_ceil(2 * ADAPTORS as u64);
     // Enough rotations to meet every kill, few enough for the folder to stay small.

@@ -26,6 +26,8 @@ pub struct Plan {
     pub collector: &'static str,
     /// Lines of the collectors' settings under `[sink]`.
     pub sink: &'static str,
+    /// The format of the sink files.
+    pub format: &'static str,
 }
 
 impl Default for Plan {
@@ -37,6 +39,7 @@ impl Default for Plan {
             spool: "linger = \"20ms\"\nblock_size = \"16KiB\"\nsegment_size = \"64KiB\"",
             collector: "flush_interval = \"200ms\"",
             sink: "checkpoint_interval = 10",
+            format: "parquet",
         }
     }
 }
@@ -110,9 +113,10 @@ impl Pipeline {
             .map(|index| {
                 let port = free_port();
                 let settings = format!(
-                    "[collector]\nlisten = \"127.0.0.1:{port}\"\n{}\n[sink]\nurl = {}\n{}\n",
+                    "[collector]\nlisten = \"127.0.0.1:{port}\"\n{}\n[sink]\nurl = {}\nformat = {:?}\n{}\n",
                     plan.collector,
                     quoted(&root.join("store")),
+                    plan.format,
                     plan.sink,
                 );
                 CollectorNode { node: node(root, "collector", &format!("collector-{index}"), &settings), port }

@@ -13,6 +13,7 @@ use arrow_array::RecordBatch;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::civil::Date;
+use logboom_config::crash;
 use object_store::buffered::BufWriter;
 use tokio::io::AsyncWriteExt;
 
@@ -102,10 +103,11 @@ impl JsonWriter {
     pub async fn finish(mut self) -> Result<Option<DataFile>, Error> {
         self.end_member().await?;
         self.end_file().await?;
-        match self.done.is_empty() {
-            true => Ok(None),
-            false => Ok(Some(write_index(&self.store, self.date, &self.done).await?)),
+        if self.done.is_empty() {
+            return Ok(None);
         }
+        crash::point("collector.index.before");
+        Ok(Some(write_index(&self.store, self.date, &self.done).await?))
     }
 
     /// Compresses the lines that wait. Whether the member has to end with them.
