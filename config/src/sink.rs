@@ -34,7 +34,8 @@ impl FileFormat {
         FileFormat::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, format)| format)
     }
 
-    /// The greatest compression level, and the one if none is set. Why it is that: ARCHITECTURE.md, "Sink files as JSON".
+    /// The greatest compression level, and the one if none is set. That of JSON was measured: ARCHITECTURE.md, "Sink files
+    /// as JSON".
     fn levels(self) -> (u64, i32) {
         match self {
             FileFormat::Parquet => (19, 1),

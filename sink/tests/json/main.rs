@@ -5,3 +5,4 @@ mod golden;
 mod hostile;
 mod layout;
 mod round_trip;
+mod table;
