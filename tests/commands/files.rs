@@ -9,7 +9,9 @@ fn json_files_are_read_by_zcat_python_and_duckdb_and_all_count_the_same() {
     let mut pipeline = Pipeline::start(Plan { format: "json", ..Plan::default() });
     pipeline.pace.allow(u64::MAX);
     let sockets = [0, 1].map(|n| pipeline.other_socket_producer(0, &format!("socket-{n}"), 3000, 100));
-    sockets.into_iter().for_each(|producer| drop(producer.join()));
+    for producer in sockets {
+        producer.join();
+    }
     pipeline.finish(PATIENCE).assert_clean("before they are read");
     let table = pipeline.folder().join("store");
     let table = table.to_str().unwrap();

@@ -29,7 +29,7 @@ async fn good() -> (Vec<Member>, Vec<u8>) {
 
 /// A member with these lines, of which the index says what is true.
 fn member(lines: &[u8], records: u64) -> (Vec<Member>, Vec<u8>) {
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
     gzip.write_all(lines).unwrap();
     let bytes = gzip.finish().unwrap();
     let member = Member {
@@ -96,7 +96,7 @@ async fn a_changed_bit_anywhere_is_found() {
 
 #[test]
 fn a_bomb_is_refused_before_it_is_unpacked() {
-    let (mut members, bytes) = member(&vec![b' '; 200 << 20], 1);
+    let (mut members, bytes) = member(&vec![b' '; 20 << 20], 1);
     members[0].raw_length = 1000;
     let mut decoder = Decoder::new(members, file_schema(), 1000);
     decoder.push(bytes.into());

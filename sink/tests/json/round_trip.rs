@@ -80,7 +80,7 @@ async fn nothing_and_empty_are_not_the_same() {
 
 #[tokio::test]
 async fn a_huge_body_comes_back() {
-    let huge: String = TEXTS.iter().cycle().flat_map(|text| text.chars()).take(20 << 20).collect();
+    let huge: String = TEXTS.iter().cycle().flat_map(|text| text.chars()).take(5 << 20).collect();
     let rows = batch(&[row("a", 0, "before"), row("a", 1, &huge), row("a", 2, "after"), row("b", 0, "other")]);
     let store = store();
     let file = write(&store, &rows, &settings()).await.unwrap();
