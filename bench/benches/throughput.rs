@@ -13,6 +13,8 @@
 //! - memory: what a merge of a large batch takes, with small and with large files.
 //! - collector: blocks of eight streams to Parquet on a local folder. Floor: decode them once with zstd, encode their
 //!   columns once as Parquet with zstd level 1.
+//! - collector: the same blocks to gzipped JSON. Floor: gzip the same lines with `flate2` at the same level.
+//! - gzip: those lines at every level of the `flate2` that is built in.
 
 mod sink;
 
@@ -30,8 +32,8 @@ use arrow_schema::{DataType, Field, Schema};
 use logboom_adaptor::Adaptor;
 use logboom_bench::encode;
 use logboom_config::{
-    Adaptor as Settings, FileSource, Format, ForwardSource, GelfSource, HttpSource, OtlpSource, ScribeSource, Sink,
-    Source, SourceKind, Spool, SyslogSource, TcpSource, Transport, UnixSource,
+    Adaptor as Settings, FileFormat, FileSource, Format, ForwardSource, GelfSource, HttpSource, OtlpSource,
+    ScribeSource, Sink, Source, SourceKind, Spool, SyslogSource, TcpSource, Transport, UnixSource,
 };
 use logboom_sink::{FileSettings, Store, merge};
 use logboom_wire::block::{BlockPlace, Encoder};
@@ -68,7 +70,7 @@ fn main() {
     let wanted = |name: &str| args.iter().skip(1).all(|arg| arg.starts_with('-') || name.contains(arg.as_str()));
     let load = std::cell::OnceCell::new();
     let plain = std::cell::OnceCell::new();
-    let paths: [(&str, Box<Measure<'_>>); 4] = [
+    let paths: [(&str, Box<Measure<'_>>); 5] = [
         ("adaptor, file to spool", Box::new(|| (cpu(|| compress(&input)), adaptor_file(&input, lines)))),
         ("adaptor, unix socket to spool", Box::new(|| (socket_floor(&input), adaptor_socket(&input, lines)))),
         (
@@ -79,7 +81,16 @@ fn main() {
             "collector, plain blocks to Parquet",
             Box::new(|| {
                 let blocks = plain.get_or_init(|| blocks(&input));
-                (cpu(|| collector_floor(blocks)), collector(blocks, lines))
+                (cpu(|| collector_floor(blocks)), collector(blocks, lines, FileFormat::Parquet))
+            }),
+        ),
+        (
+            "collector, plain blocks to gzipped JSON",
+            Box::new(|| {
+                let blocks = plain.get_or_init(|| blocks(&input));
+                let json = json_lines(blocks);
+                let level = FileFormat::Json.default_level() as u32;
+                (cpu(|| gzip(&json, level)), collector(blocks, lines, FileFormat::Json))
             }),
         ),
     ];
@@ -103,6 +114,16 @@ fn main() {
         }
         if wanted("memory") {
             load.memory();
+        }
+    }
+    if wanted("gzip levels") {
+        let json = json_lines(&blocks(&input));
+        let megabytes = json.len() as f64 / 1e6;
+        println!("gzip of {megabytes:.0} MB of JSON lines:");
+        for level in 1..=9 {
+            let mut size = 0;
+            let used = cpu(|| size = gzip(&json, level));
+            println!("  level {level}: {:.0} MB/s, {:.2}:1", megabytes / used, megabytes * 1e6 / size as f64);
         }
     }
     if wanted("protocols") {
@@ -416,11 +437,37 @@ fn collector_floor(blocks: &[Block]) -> usize {
     out.len()
 }
 
-fn collector(blocks: &[Block], lines: u64) -> f64 {
+/// The lines that a sink in JSON makes of the blocks.
+fn json_lines(blocks: &[Block]) -> Vec<u8> {
     let folder = tempfile::tempdir().expect("a folder for temporary files");
-    let url = folder.path().to_str().expect("a plain path").to_owned();
+    let (store, settings) = sink(folder.path(), FileFormat::Json);
+    runtime().block_on(merge(&store, blocks, jiff::civil::date(2026, 1, 1), &settings)).expect("a fresh folder");
+    let mut lines = Vec::new();
+    let days = std::fs::read_dir(folder.path().join("_json/date=2026-01-01")).expect("the sink made it");
+    for file in days {
+        let file = File::open(file.expect("it can be listed").path()).expect("just written");
+        flate2::read::MultiGzDecoder::new(file).read_to_end(&mut lines).expect("it is gzip");
+    }
+    lines
+}
+
+/// The floor of JSON: compresses its lines. Returns how many bytes they become.
+fn gzip(lines: &[u8], level: u32) -> usize {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(level));
+    gzip.write_all(lines).expect("memory");
+    gzip.finish().expect("memory").len()
+}
+
+fn sink(folder: &Path, format: FileFormat) -> (Store, FileSettings) {
+    let url = folder.to_str().expect("a plain path").to_owned();
     let store = Store::open(&url, &Default::default()).expect("a fresh folder");
-    let settings = FileSettings::from(&Sink::at(url));
+    let compression_level = format.default_level();
+    (store, FileSettings::from(&Sink { format, compression_level, ..Sink::at(url) }))
+}
+
+fn collector(blocks: &[Block], lines: u64, format: FileFormat) -> f64 {
+    let folder = tempfile::tempdir().expect("a folder for temporary files");
+    let (store, settings) = sink(folder.path(), format);
     let bytes: Vec<_> = blocks.iter().map(|block| block.bytes().clone()).collect();
     let runtime = runtime();
     cpu(|| {

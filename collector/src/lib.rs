@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use logboom_config::{ByteSize, Collector as Settings, Sink};
+use logboom_config::{ByteSize, Collector as Settings, FileFormat, Sink};
 use logboom_sink::maintain;
 use logboom_sink::store::probe::{Depth, probe};
 use tokio::net::TcpListener;
@@ -113,8 +113,11 @@ impl Collector {
             probe(store, Depth::Start, |_| {}).await?;
         }
         let sinks = sink.routes.iter().map(|route| &route.sink).chain([sink]);
-        let maintained: Vec<_> =
-            stores.zip(sinks).map(|(store, sink)| (store.clone(), maintain::Settings::from(sink))).collect();
+        let maintained: Vec<_> = stores
+            .zip(sinks)
+            .filter(|(_, sink)| sink.format == FileFormat::Parquet)
+            .map(|(store, sink)| (store.clone(), maintain::Settings::from(sink)))
+            .collect();
         let tables = Tables::open(default, routes).await?;
         let default = tables.default_table();
         let marks = Marks::new(default.view.clone());

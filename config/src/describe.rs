@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::source::{ReadFrom, Source, SourceKind, TcpSource, Tls, Transport, UnixSocketKind, UnixSource};
 use crate::spool::{Spool, WhenFull};
-use crate::{Adaptor, ByteSize, Collector, HumanDuration, Secret, Settings, Sink};
+use crate::{Adaptor, ByteSize, Collector, FileFormat, HumanDuration, Secret, Settings, Sink};
 
 impl Settings {
     /// Some lines that say what it will do: take in what, spool where, send where, write where.
@@ -154,8 +154,11 @@ fn describe_sink(text: &mut String, sink: &Sink) {
 
 fn describe_table(text: &mut String, what: &str, sink: &Sink) {
     let (size, level) = (ByteSize(sink.target_file_size), sink.compression_level);
-    let _ = writeln!(text, "  writes {what}to {} in files of about {size}, zstd level {level}", sink.url);
-    let _ = writeln!(text, "  writes to {} in files of about {size}, zstd level {level}", sink.url);
+    let (files, codec) = match sink.format {
+        FileFormat::Parquet => ("Parquet files", "zstd"),
+        FileFormat::Json => ("gzipped JSON files", "gzip"),
+    };
+    let _ = writeln!(text, "  writes {what}to {} in {files} of about {size}, {codec} level {level}", sink.url);
     for rule in &sink.retention_rules {
         let _ = writeln!(text, "  keeps {} for {}", rule.categories, HumanDuration(rule.max_age));
     }

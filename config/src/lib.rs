@@ -44,7 +44,7 @@ pub use route::{Limit, Redaction, Route, Share};
 pub use secret::Secret;
 pub use settings::{SETTINGS_BYTES_MAX, Settings};
 pub use severity::Severities;
-pub use sink::{RetentionRule, Sink, SinkRoute};
+pub use sink::{FileFormat, RetentionRule, Sink, SinkRoute};
 pub use source::{
     Body, ExecSource, FileSource, Format, ForwardSource, GelfSource, HeartbeatSource, HttpSource, JournaldSource,
     Multiline, MultilineRule, OnLongLine, OtlpSource, Parsing, ReadFrom, ScribeSource, Source, SourceKind,

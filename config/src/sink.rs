@@ -16,6 +16,45 @@ const DAY: Duration = Duration::from_hours(24);
 /// The most bytes of a file that an option is read from.
 const OPTION_BYTES_MAX: u64 = 64 << 10;
 
+/// What a table's sink files are written in. A table keeps the format that it was created with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FileFormat {
+    /// Columns: Parquet, compressed with zstd.
+    #[default]
+    Parquet,
+    /// Lines: gzipped JSON, one object a line.
+    Json,
+}
+
+impl FileFormat {
+    const ALL: [(&'static str, FileFormat); 2] = [("parquet", FileFormat::Parquet), ("json", FileFormat::Json)];
+
+    /// The name that settings and the properties of a table have for it.
+    pub fn name(self) -> &'static str {
+        let named = FileFormat::ALL.into_iter().find(|(_, format)| *format == self);
+        named.expect("every format has a name").0
+    }
+
+    /// The format of this name.
+    pub fn from_name(name: &str) -> Option<FileFormat> {
+        FileFormat::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, format)| format)
+    }
+
+    /// The greatest compression level, and the one if none is set. That of JSON was measured: ARCHITECTURE.md, "Sink files
+    /// as JSON".
+    fn levels(self) -> (u64, i32) {
+        match self {
+            FileFormat::Parquet => (19, 1),
+            FileFormat::Json => (9, 5),
+        }
+    }
+
+    /// The compression level if none is set: of zstd for Parquet, of gzip for JSON.
+    pub fn default_level(self) -> i32 {
+        self.levels().1
+    }
+}
+
 /// Settings of the sink. `Debug` hides the values of `options`, which may be secrets.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Sink {
@@ -24,9 +63,11 @@ pub struct Sink {
     pub url: String,
     /// Options of the object store, by its own names. Values may be secrets.
     pub options: BTreeMap<String, String>,
+    /// What sink files are written in.
+    pub format: FileFormat,
     /// The bytes at which sink files are split; 1 MiB to 8 GiB.
     pub target_file_size: u64,
-    /// The zstd level of sink files; 1 to 19.
+    /// The level of zstd for Parquet, 1 to 19; of gzip for JSON, 1 to 9.
     pub compression_level: i32,
     /// The most rows of a row group; 1,024 to 16,777,216.
     pub row_group_rows: usize,
@@ -135,11 +176,24 @@ impl Sink {
                 vacuum_grace.wrong(format!("is {grace}, longer than log_retention with {log}; make it shorter"))
             );
         }
+        let format = section.get("format").choice(&FileFormat::ALL)?;
+        for key in ["promote", "retention", "retention_rules"] {
+            if format == FileFormat::Json
+                && let Some(value) = section.given(key)
+            {
+                let fix = "is for tables with format = \"parquet\"; remove it, or give these records another table";
+                return Err(value.wrong(fix));
+            }
+        }
         Ok(Sink {
             url,
             options: options(&section.get("options"))?,
+            format,
             target_file_size: section.get("target_file_size").size(1 << 20..=8 << 30)?,
-            compression_level: section.get("compression_level").count(1..=19)? as i32,
+            compression_level: match section.given("compression_level") {
+                Some(level) => level.count(1..=format.levels().0)? as i32,
+                None => format.default_level(),
+            },
             row_group_rows: section.get("row_group_rows").count(1024..=16 << 20)? as usize,
             compact_file_size: section.get("compact_file_size").size(64 << 20..=4 << 30)?,
             retention: section.given("retention").map(|value| value.duration(DAY..=3650 * DAY)).transpose()?,
@@ -213,6 +267,7 @@ impl fmt::Debug for Sink {
         f.debug_struct("Sink")
             .field("url", &self.url)
             .field("options", &self.options.keys().collect::<Vec<_>>())
+            .field("format", &self.format)
             .field("target_file_size", &self.target_file_size)
             .field("compression_level", &self.compression_level)
             .field("row_group_rows", &self.row_group_rows)

@@ -33,6 +33,13 @@ impl Columns {
     }
 }
 
+/// The columns of every table, without views: as JSON is decoded.
+pub(crate) fn plain() -> Columns {
+    let table = table_schema();
+    let date = Arc::new(table.field_with_name(PARTITION_COLUMN).expect("the table is partitioned").clone());
+    Columns { file: file_schema(), table, date }
+}
+
 fn view(field: &FieldRef) -> FieldRef {
     match field.data_type() {
         DataType::Utf8 => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),

@@ -58,8 +58,8 @@ fn statistics(stats: Option<&FileStats>, schema: &Schema) -> Statistics {
         match field.name().as_str() {
             "timestamp" => bound(column, &stats.timestamp, |us| instant(*us, field.data_type())),
             "observed_timestamp" => bound(column, &stats.observed_timestamp, |us| instant(*us, field.data_type())),
-            "category" => bound(column, &stats.category, |text| ScalarValue::Utf8View(Some(text.clone()))),
-            "host" => bound(column, &stats.host, |text| ScalarValue::Utf8View(Some(text.clone()))),
+            "category" => bound(column, &stats.category, |value| text(value, field.data_type())),
+            "host" => bound(column, &stats.host, |value| text(value, field.data_type())),
             _ => {}
         }
         // "The newest first" must know that there are none: by default nulls come before everything.
@@ -73,6 +73,13 @@ fn bound<T>(column: &mut ColumnStatistics, bounds: &Option<(T, T)>, scalar: impl
     if let Some((least, greatest)) = bounds {
         column.min_value = Precision::Exact(scalar(least));
         column.max_value = Precision::Exact(scalar(greatest));
+    }
+}
+
+fn text(value: &str, data_type: &DataType) -> ScalarValue {
+    match data_type {
+        DataType::Utf8View => ScalarValue::Utf8View(Some(value.to_owned())),
+        _ => ScalarValue::Utf8(Some(value.to_owned())),
     }
 }
 

@@ -18,6 +18,7 @@ mod file;
 mod footers;
 mod functions;
 mod grep;
+mod json;
 mod lines;
 mod output;
 mod rows;

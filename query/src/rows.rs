@@ -16,7 +16,7 @@ use datafusion::prelude::{SessionContext, col};
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 
 use crate::error::Error;
-use crate::table::Files;
+use crate::session::Contents;
 use crate::usage::{Meter, Usage};
 
 /// Rows that are sorted in memory.
@@ -26,12 +26,12 @@ const SORTED_BYTES_MAX: usize = 1 << 30;
 pub struct Rows {
     stream: SendableRecordBatchStream,
     meter: Arc<Meter>,
-    files: Arc<Files>,
+    contents: Contents,
 }
 
 impl Rows {
-    pub(crate) fn new(stream: SendableRecordBatchStream, meter: Arc<Meter>, files: Arc<Files>) -> Self {
-        Self { stream, meter, files }
+    pub(crate) fn new(stream: SendableRecordBatchStream, meter: Arc<Meter>, contents: Contents) -> Self {
+        Self { stream, meter, contents }
     }
 
     /// The columns of the answer, known before its first row.
@@ -46,7 +46,7 @@ impl Rows {
 
     /// For looking at what is read while the rows are polled elsewhere.
     pub fn watch(&self) -> Watch {
-        Watch { meter: self.meter.clone(), files: self.files.clone() }
+        Watch { meter: self.meter.clone(), contents: self.contents.clone() }
     }
 
     /// The first `rows` of them; the query stops there.
@@ -87,13 +87,14 @@ impl Rows {
 #[derive(Clone)]
 pub struct Watch {
     meter: Arc<Meter>,
-    files: Arc<Files>,
+    contents: Contents,
 }
 
 impl Watch {
     /// What has been read so far.
     pub fn usage(&self) -> Usage {
-        self.meter.usage(self.files.count(), self.files.bytes())
+        let (files, bytes) = self.contents.total();
+        self.meter.usage(files, bytes)
     }
 }
 

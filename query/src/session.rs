@@ -18,12 +18,13 @@ use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast;
 use jiff::Timestamp;
-use logboom_sink::Store;
 use logboom_sink::table::Snapshot;
+use logboom_sink::{FileFormat, Store};
 use object_store::ObjectStore;
 
 use crate::error::Error;
 use crate::functions;
+use crate::json::{Indexes, JsonTable};
 use crate::rows::Rows;
 use crate::store::{CountingStore, Gap};
 use crate::table::{Files, LogTable};
@@ -42,12 +43,38 @@ const CONSUMERS_NAMED: usize = 3;
 /// A snapshot of a table, open for queries.
 #[derive(Debug)]
 pub struct Session {
-    files: Arc<Files>,
+    contents: Contents,
     store: Arc<dyn ObjectStore>,
     gap: Gap,
     runtime: Arc<RuntimeEnv>,
     version: u64,
     range: TimeRange,
+}
+
+/// What a snapshot names, by the format of its table.
+#[derive(Clone, Debug)]
+pub(crate) enum Contents {
+    /// Sink files.
+    Parquet(Arc<Files>),
+    /// Indexes of sink files.
+    Json(Arc<Indexes>),
+}
+
+impl Contents {
+    /// Number and bytes of the files, as far as they are known.
+    pub(crate) fn total(&self) -> (u64, u64) {
+        match self {
+            Self::Parquet(files) => (files.count(), files.bytes()),
+            Self::Json(indexes) => (indexes.count(), indexes.bytes()),
+        }
+    }
+
+    fn table(&self, store: Arc<dyn ObjectStore>) -> Arc<dyn TableProvider> {
+        match self {
+            Self::Parquet(files) => Arc::new(LogTable::new(files.clone(), store, store_url())),
+            Self::Json(indexes) => Arc::new(JsonTable::new(indexes.clone(), store, store_url())),
+        }
+    }
 }
 
 impl Session {
@@ -61,7 +88,10 @@ impl Session {
         runtime.register_object_store(store_url().as_ref(), store.objects().clone());
         Ok(Self {
             version: snapshot.version,
-            files: Arc::new(Files::new(snapshot)),
+            contents: match snapshot.format {
+                FileFormat::Parquet => Contents::Parquet(Arc::new(Files::new(snapshot))),
+                FileFormat::Json => Contents::Json(Arc::new(Indexes::new(snapshot))),
+            },
             store: store.objects().clone(),
             gap: Gap::of(store.url()),
             runtime,
@@ -80,8 +110,8 @@ impl Session {
         self
     }
 
-    pub(crate) fn files(&self) -> &Arc<Files> {
-        &self.files
+    pub(crate) fn contents(&self) -> &Contents {
+        &self.contents
     }
 
     pub(crate) fn objects(&self) -> Arc<dyn ObjectStore> {
@@ -98,8 +128,7 @@ impl Session {
         let store = Arc::new(CountingStore::new(self.store.clone(), meter.clone(), self.gap));
         let mut context = SessionContext::new_with_config_rt(config(), self.runtime.clone());
         functions::register(&mut context)?;
-        let table = Arc::new(LogTable::new(self.files.clone(), store, store_url()));
-        context.register_table(TABLE, within(table, self.range)?)?;
+        context.register_table(TABLE, within(self.contents.table(store), self.range)?)?;
 
         let state = context.state();
         let statement = state.sql_to_statement(sql, &state.config_options().sql_parser.dialect)?;
@@ -109,7 +138,7 @@ impl Session {
         let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         read_only.verify_plan(&plan)?;
         let stream = context.execute_logical_plan(plan).await?.execute_stream().await?;
-        Ok(Rows::new(stream, meter, self.files.clone()))
+        Ok(Rows::new(stream, meter, self.contents.clone()))
     }
 }
 

@@ -24,7 +24,7 @@ use datafusion::error::Result;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
-use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
+use datafusion::physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use logboom_sink::schema::PARTITION_COLUMN;
@@ -47,8 +47,13 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    pub(crate) fn new(Snapshot { mut files, columns, .. }: Snapshot) -> Self {
-        let columns = Columns::with(&columns);
+    pub(crate) fn new(snapshot: Snapshot) -> Self {
+        let columns = Columns::with(&snapshot.columns);
+        Self::with_columns(snapshot.files, columns)
+    }
+
+    /// The files of a table with these columns.
+    pub(crate) fn with_columns(mut files: Vec<SnapshotFile>, columns: Columns) -> Self {
         files.sort_by_key(|file| std::cmp::Reverse(newest(file)));
         Self {
             dates: files.iter().map(|file| Some(days(file.date))).collect(),
@@ -88,7 +93,7 @@ impl LogTable {
     }
 
     /// The files that may hold a matching record.
-    fn prune(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<PartitionedFile>> {
+    pub(crate) fn prune(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<PartitionedFile>> {
         let by_date = self.keep_by_date(state, filters)?;
         let by_bounds = self.keep_by_bounds(state, filters)?;
         let kept = self.files.files.iter().zip(by_date.iter().zip(by_bounds));
@@ -111,13 +116,33 @@ impl LogTable {
     /// Filters that no record between a file's bounds can pass.
     fn keep_by_bounds(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<bool>> {
         let all = vec![true; self.files.files.len()];
-        let Some(filter) = conjunction(filters.iter().cloned()) else { return Ok(all) };
-        let filter = state.create_physical_expr(filter, &DFSchema::try_from(self.schema())?)?;
-        let Some(predicate) = PruningPredicateBuilder::new().with_file_schema(self.schema()).build(filter) else {
-            return Ok(all);
-        };
-        predicate.prune(&FileBounds { files: &self.files.files, schema: &self.files.columns.table })
+        match bounds_predicate(state, filters, self.schema())? {
+            Some(predicate) => {
+                predicate.prune(&FileBounds { files: &self.files.files, schema: &self.files.columns.table })
+            }
+            None => Ok(all),
+        }
     }
+}
+
+/// What bounds can say about the filters. `None`: nothing.
+pub(crate) fn bounds_predicate(
+    state: &dyn Session,
+    filters: &[Expr],
+    schema: SchemaRef,
+) -> Result<Option<Arc<PruningPredicate>>> {
+    let Some(filter) = conjunction(filters.iter().cloned()) else { return Ok(None) };
+    let filter = state.create_physical_expr(filter, &DFSchema::try_from(schema.clone())?)?;
+    Ok(PruningPredicateBuilder::new().with_file_schema(schema).build(filter))
+}
+
+/// The answer where no file is left.
+pub(crate) fn empty(projection: Option<&Vec<usize>>, schema: SchemaRef) -> Result<Arc<dyn ExecutionPlan>> {
+    let schema = match projection {
+        Some(columns) => Arc::new(schema.project(columns)?),
+        None => schema,
+    };
+    Ok(Arc::new(EmptyExec::new(schema)))
 }
 
 #[async_trait]
@@ -152,11 +177,7 @@ impl TableProvider for LogTable {
             files.truncate(files_for(limit, &files));
         }
         if files.is_empty() {
-            let schema = match projection {
-                Some(columns) => Arc::new(self.schema().project(columns)?),
-                None => self.schema(),
-            };
-            return Ok(Arc::new(EmptyExec::new(schema)));
+            return empty(projection, self.schema());
         }
 
         let metadata = state.runtime_env().cache_manager.get_file_metadata_cache();
@@ -183,7 +204,7 @@ fn is_about_date(filter: &Expr) -> bool {
 }
 
 /// How many of the first files are sure to hold `limit` records together; all of them if that is not known.
-fn files_for(limit: usize, files: &[PartitionedFile]) -> usize {
+pub(crate) fn files_for(limit: usize, files: &[PartitionedFile]) -> usize {
     let mut sure = 0_usize;
     for (index, file) in files.iter().enumerate() {
         if sure >= limit {
@@ -195,7 +216,7 @@ fn files_for(limit: usize, files: &[PartitionedFile]) -> usize {
 }
 
 /// Records and bytes of the files together, and on purpose no bounds: see [`crate::file`].
-fn statistics_of(files: &[PartitionedFile], schema: &Schema) -> Statistics {
+pub(crate) fn statistics_of(files: &[PartitionedFile], schema: &Schema) -> Statistics {
     let rows: Option<usize> = files.iter().map(records).sum();
     let bytes: u64 = files.iter().map(|file| file.object_meta.size).sum();
     let mut statistics = Statistics::new_unknown(schema);
@@ -205,7 +226,7 @@ fn statistics_of(files: &[PartitionedFile], schema: &Schema) -> Statistics {
 }
 
 /// Deals the files out like cards, so that every partition starts with one of the newest.
-fn deal(files: Vec<PartitionedFile>, partitions: usize) -> Vec<FileGroup> {
+pub(crate) fn deal(files: Vec<PartitionedFile>, partitions: usize) -> Vec<FileGroup> {
     let mut groups = vec![Vec::new(); partitions.clamp(1, files.len())];
     let hands = groups.len();
     for (index, file) in files.into_iter().enumerate() {

@@ -11,13 +11,13 @@ use object_store::path::Path;
 /// A query that is answered from the table's log alone has read nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Sink files of which at least one byte was fetched.
+    /// Sink files, and indexes of those in JSON, of which at least one byte was fetched.
     pub files_read: u64,
     /// Bytes fetched from the store, footers and gaps between merged ranges included.
     pub bytes_read: u64,
     /// Requests sent to the store.
     pub requests: u64,
-    /// Sink files in the snapshot.
+    /// Sink files in the snapshot; of those in JSON, the indexes and what those name that were read.
     pub files_total: u64,
     /// Their size together.
     pub bytes_total: u64,

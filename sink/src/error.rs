@@ -94,6 +94,20 @@ pub enum Error {
         oldest: jiff::Timestamp,
     },
 
+    /// There is a table, but its sink files are of another format than was asked for.
+    #[error(
+        "the table at `{url}` was created with `format = \"{found}\"`, which it keeps: set that instead of \"{wanted}\", \
+         or give Logboom another place"
+    )]
+    OtherFormat {
+        /// The place.
+        url: String,
+        /// The format of the table.
+        found: &'static str,
+        /// The one that was asked for.
+        wanted: &'static str,
+    },
+
     /// The log of the table says something that cannot be.
     #[error("the table's log is damaged at `{object}`: {reason}")]
     BadLog {
@@ -137,6 +151,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// The index of sink files in JSON says something that cannot be.
+    #[error("the index `{object}` is damaged: {reason}")]
+    BadIndex {
+        /// The index, relative to the table's root.
+        object: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// The files of the table cannot be compacted, nor records be removed from them.
     #[error(
         "the sink files of the table at `{url}` are in `{format}`; only those in `parquet` can be compacted or have records removed"
@@ -158,6 +181,19 @@ pub enum Error {
         /// Relative to the table's root.
         path: String,
         /// What is wrong with it, or what the store said.
+        reason: String,
+    },
+
+    /// Bytes of a sink file in JSON are not what its index says.
+    #[error("the JSON file `{object}` is damaged at bytes {from} to {to}: {reason}")]
+    BadMember {
+        /// The file, relative to the table's root.
+        object: String,
+        /// The first byte of the gzip members that it is about.
+        from: u64,
+        /// The byte after the last.
+        to: u64,
+        /// What is wrong with them.
         reason: String,
     },
 

@@ -2,6 +2,7 @@
 
 pub mod checksum;
 mod error;
+pub mod json;
 pub mod maintain;
 mod merge;
 mod object;
@@ -12,8 +13,10 @@ pub mod schema;
 pub mod store;
 pub mod table;
 pub mod verify;
+mod writer;
 
 pub use error::Error;
+pub use logboom_config::FileFormat;
 pub use merge::{MergeError, merge, merge_categories};
 pub use parquet::{FileSettings, FileWriter};
 pub use store::Store;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::{FieldRef, Schema, SchemaRef};
 use jiff::civil::Date;
-use logboom_config::Promoted;
+use logboom_config::{FileFormat, Promoted};
 use object_store::buffered::BufWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::arrow::async_writer::AsyncArrowWriter;
@@ -22,6 +22,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use pages::PagesHeld;
+pub(crate) use stats::count;
 
 use crate::checksum::{Sum, Summed};
 use crate::paths::Name;
@@ -35,7 +36,7 @@ const ROW_GROUP_BYTES_MIN: usize = 1 << 20;
 /// The share of row groups that are read for a trace that they have no record of.
 const TRACE_ID_FALSE_POSITIVES: f64 = 0.01;
 /// Objects up to this size are put at once, larger ones in parts of this size.
-const PART_BYTES: usize = 8 << 20;
+pub(crate) const PART_BYTES: usize = 8 << 20;
 /// So many parts are uploaded at once, which bounds what an upload holds in memory.
 const PARTS_UNDER_WAY_MAX: usize = 4;
 /// A row group ends at about this many encoded bytes, however few rows it has by then: it is held in memory.
@@ -59,11 +60,13 @@ const MERGE_MEMORY: usize = 512 << 20;
 /// How sink files are made.
 #[derive(Clone, Debug)]
 pub struct FileSettings {
+    /// What they are written in.
+    pub format: FileFormat,
     /// A file ends at about this many encoded bytes, within 5 %; the last one of a batch where its rows end.
     pub target_file_size: u64,
-    /// zstd level, 1 to 19.
+    /// The level of zstd for Parquet, 1 to 19; of gzip for JSON, 1 to 9.
     pub compression_level: i32,
-    /// Most rows of a row group.
+    /// Most rows of a row group of Parquet.
     pub row_group_rows: usize,
     /// About the most bytes of decoded rows that a merge holds at once.
     pub merge_memory: usize,
@@ -81,6 +84,7 @@ impl FileSettings {
 impl From<&logboom_config::Sink> for FileSettings {
     fn from(settings: &logboom_config::Sink) -> Self {
         Self {
+            format: settings.format,
             target_file_size: settings.target_file_size,
             compression_level: settings.compression_level,
             row_group_rows: settings.row_group_rows,

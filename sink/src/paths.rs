@@ -17,6 +17,9 @@ pub const REJECTED_FOLDER: &str = "_rejected";
 pub const MAINTENANCE_FOLDER: &str = "_maintenance";
 /// The folder of what a probe of the store puts and deletes again.
 pub const PROBE_FOLDER: &str = "_probe";
+/// The folder of gzipped JSON. Readers and clean-up of other engines take a name with an underscore for none of theirs:
+/// a foreign `VACUUM` deletes what no `add` names, and no `add` names these.
+pub const JSON_FOLDER: &str = "_json";
 const DATE_KEY: &str = "date=";
 
 /// The name of one object of the table.
@@ -30,6 +33,8 @@ const DATE_KEY: &str = "date=";
 /// | hint at the newest checkpoint | `_delta_log/_last_checkpoint` |
 /// | sink file | `date=YYYY-MM-DD/<uuid>.parquet` |
 /// | lease of a maintainer | `_maintenance/lease-<number>.json` |
+/// | sink file in Parquet, or the index of some in JSON | `date=YYYY-MM-DD/<uuid>.parquet` |
+/// | sink file in JSON | `_json/date=YYYY-MM-DD/<uuid>.json.gz` |
 /// | block that could not be merged | `_rejected/<stream>-<block number>.block` |
 /// | object of a probe; one that is left is garbage | `_probe/<uuid>.<number>` |
 ///
@@ -53,7 +58,7 @@ pub enum Name {
     Checksum(u64),
     /// The hint at the newest checkpoint.
     LastCheckpoint,
-    /// A sink file.
+    /// A sink file in Parquet, or the index of some in JSON: what an `add` names.
     Data {
         /// Its partition.
         date: Date,
@@ -62,6 +67,13 @@ pub enum Name {
     },
     /// The lease of who maintains the table, numbered from 1.
     Lease(u64),
+    /// A sink file in JSON: what rows of an index name.
+    Json {
+        /// Its partition.
+        date: Date,
+        /// Its random identity.
+        id: Uuid,
+    },
     /// A block that could not be merged, kept as it came.
     Rejected {
         /// Its stream.
@@ -84,6 +96,11 @@ impl Name {
         Self::Data { date, id: Uuid::new_v4() }
     }
 
+    /// The name of a sink file in JSON that was never used before.
+    pub fn new_json(date: Date) -> Self {
+        Self::Json { date, id: Uuid::new_v4() }
+    }
+
     /// The object's path below the root of the table.
     pub fn path(self) -> Path {
         Path::from(self.to_string())
@@ -91,10 +108,7 @@ impl Name {
 
     /// Reads a path below the root of the table. `None`: not one of ours, leave it alone.
     pub fn parse(path: &str) -> Option<Self> {
-        let (folder, file) = path.split_once('/')?;
-        if file.contains('/') {
-            return None;
-        }
+        let (folder, file) = path.rsplit_once('/')?;
         match folder {
             LOG_FOLDER => Self::parse_log(file),
             MAINTENANCE_FOLDER => Some(Self::Lease(digits(file.strip_prefix("lease-")?.strip_suffix(".json")?, 20)?)),
@@ -108,10 +122,17 @@ impl Name {
                 (name.to_string() == path).then_some(name)
             }
             _ => {
-                let date = folder.strip_prefix(DATE_KEY)?;
-                let id = file.strip_suffix(".parquet")?;
+                let name = match file.strip_suffix(".json.gz") {
+                    Some(id) => {
+                        let date = folder.strip_prefix(JSON_FOLDER)?.strip_prefix('/')?.strip_prefix(DATE_KEY)?;
+                        Self::Json { date: parse_date(date)?, id: id.parse().ok()? }
+                    }
+                    None => {
+                        let (date, id) = (folder.strip_prefix(DATE_KEY)?, file.strip_suffix(".parquet")?);
+                        Self::Data { date: parse_date(date)?, id: id.parse().ok()? }
+                    }
+                };
                 // Only the one spelling that `path` gives: a name has one text.
-                let name = Self::Data { date: parse_date(date)?, id: id.parse().ok()? };
                 (name.to_string() == path).then_some(name)
             }
         }
@@ -150,6 +171,7 @@ impl fmt::Display for Name {
             Self::LastCheckpoint => write!(f, "{LOG_FOLDER}/_last_checkpoint"),
             Self::Data { date, id } => write!(f, "{DATE_KEY}{date}/{id}.parquet"),
             Self::Lease(number) => write!(f, "{MAINTENANCE_FOLDER}/lease-{number:020}.json"),
+            Self::Json { date, id } => write!(f, "{JSON_FOLDER}/{DATE_KEY}{date}/{id}.json.gz"),
             Self::Rejected { stream, block } => write!(f, "{REJECTED_FOLDER}/{stream}-{block}.block"),
             Self::Probe { id, number } => write!(f, "{PROBE_FOLDER}/{id}.{number}"),
         }
@@ -227,6 +249,10 @@ mod tests {
             (Name::LastCheckpoint, "_delta_log/_last_checkpoint"),
             (Name::Data { date: date(2026, 2, 3), id }, "date=2026-02-03/01234567-89ab-cdef-0123-456789abcdef.parquet"),
             (Name::Lease(7), "_maintenance/lease-00000000000000000007.json"),
+            (
+                Name::Json { date: date(2026, 2, 3), id },
+                "_json/date=2026-02-03/01234567-89ab-cdef-0123-456789abcdef.json.gz",
+            ),
             (Name::Rejected { stream, block: 12 }, "_rejected/abababababababababababababababab-12.block"),
             (Name::Probe { id, number: 9 }, "_probe/01234567-89ab-cdef-0123-456789abcdef.9"),
         ] {
@@ -254,6 +280,12 @@ mod tests {
             "date=2026-02-30/01234567-89ab-cdef-0123-456789abcdef.parquet",
             "date=2026-02-03/0123456789abcdef0123456789abcdef.parquet",
             "date=2026-02-03/x.parquet",
+            "x/date=2026-02-03/01234567-89ab-cdef-0123-456789abcdef.parquet",
+            "date=2026-02-03/01234567-89ab-cdef-0123-456789abcdef.json.gz",
+            "_json/01234567-89ab-cdef-0123-456789abcdef.json.gz",
+            "_json/date=2026-02-03/01234567-89ab-cdef-0123-456789abcdef.parquet",
+            "_json/date=2026-02-03/01234567-89ab-cdef-0123-456789abcdef.json",
+            "_jsondate=2026-02-03/01234567-89ab-cdef-0123-456789abcdef.json.gz",
             "_rejected/abababababababababababababababab-012.block",
             "_probe/01234567-89ab-cdef-0123-456789abcdef",
             "_probe/0123456789abcdef0123456789abcdef.9",

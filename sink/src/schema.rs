@@ -7,6 +7,7 @@
 use std::sync::{Arc, LazyLock};
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use logboom_config::FileFormat;
 
 /// The partition column: UTC date of the batch by the collector's clock. It is a folder, not a column of the files.
 pub const PARTITION_COLUMN: &str = "date";
@@ -46,15 +47,52 @@ pub fn file_schema() -> SchemaRef {
 
 /// The columns of the table as a reader sees them: those of the files, then the partition column.
 pub fn table_schema() -> SchemaRef {
-    let mut fields: Vec<_> = file_schema().fields().iter().cloned().collect();
+    partitioned(&file_schema())
+}
+
+/// The columns of an index, in order: one row for each member of each JSON file. See [`crate::json`].
+pub fn index_schema() -> SchemaRef {
+    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+        let instant = |name| Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false);
+        let text = |name| Field::new(name, DataType::Utf8, false);
+        let number = |name| Field::new(name, DataType::Int64, false);
+        Arc::new(Schema::new(vec![
+            text("category"),
+            text("path"),
+            number("offset"),
+            number("length"),
+            number("raw_length"),
+            number("crc32c"),
+            number("records"),
+            instant("timestamp_min"),
+            instant("timestamp_max"),
+            instant("observed_timestamp_min"),
+            instant("observed_timestamp_max"),
+            text("host_min"),
+            text("host_max"),
+        ]))
+    });
+    SCHEMA.clone()
+}
+
+fn partitioned(schema: &SchemaRef) -> SchemaRef {
+    let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
     fields.push(Arc::new(Field::new(PARTITION_COLUMN, DataType::Date32, false)));
     Arc::new(Schema::new(fields))
 }
 
-/// The schema of a new table as the Delta protocol writes it in a `metaData` action (section "Schema Serialization
-/// Format").
-pub fn delta_schema() -> String {
-    let fields: Vec<_> = table_schema().fields().iter().map(|field| delta_field(field)).collect();
+/// The columns of the files that an `add` names, then the partition column: those of records, or of an index of JSON.
+pub fn committed_schema(format: FileFormat) -> SchemaRef {
+    partitioned(&match format {
+        FileFormat::Parquet => file_schema(),
+        FileFormat::Json => index_schema(),
+    })
+}
+
+/// The schema of a table with sink files of this format, as the Delta protocol writes it in a `metaData` action (section
+/// "Schema Serialization Format").
+pub fn delta_schema(format: FileFormat) -> String {
+    let fields: Vec<_> = committed_schema(format).fields().iter().map(|field| delta_field(field)).collect();
     serde_json::json!({ "type": "struct", "fields": fields }).to_string()
 }
 

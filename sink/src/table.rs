@@ -41,6 +41,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_schema::FieldRef;
+use logboom_config::FileFormat;
 
 pub use alter::set_property;
 pub use change::{Batch, Change, DataFile, Operation, Rewrite};
@@ -57,6 +58,8 @@ pub use view::View;
 /// How this process treats the table. The first three are written into a table when it is created.
 #[derive(Clone, Debug)]
 pub struct TableOptions {
+    /// What its sink files are written in. A table of another format is not opened.
+    pub format: FileFormat,
     /// How long commits stay readable one by one. Days: it also has to outlast a collector that sleeps.
     pub log_retention: Duration,
     /// A checkpoint every so many commits.
@@ -76,6 +79,7 @@ pub struct TableOptions {
 impl Default for TableOptions {
     fn default() -> Self {
         Self {
+            format: FileFormat::default(),
             log_retention: Duration::from_secs(7 * 24 * 60 * 60),
             checkpoint_interval: 100,
             columns: Vec::new(),
@@ -89,6 +93,7 @@ impl Default for TableOptions {
 impl From<&logboom_config::Sink> for TableOptions {
     fn from(sink: &logboom_config::Sink) -> Self {
         Self {
+            format: sink.format,
             log_retention: sink.log_retention,
             checkpoint_interval: sink.checkpoint_interval,
             vacuum_grace: sink.vacuum_grace,

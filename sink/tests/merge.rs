@@ -26,6 +26,10 @@ fn settings() -> FileSettings {
         row_group_rows: 1 << 20,
         merge_memory: 64 << 20,
         promote: vec![],
+        format: FileFormat::Parquet,
+        target_file_size: 256 << 20,
+        compression_level: 1,
+        row_group_rows: 1 << 20,
     }
 }
 

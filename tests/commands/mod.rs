@@ -1,6 +1,7 @@
 //! The command line as a user meets it.
 
 mod errors;
+mod files;
 mod readme;
 mod sources;
 mod tail;

@@ -33,6 +33,8 @@ const POINTS: [&str; 19] = [
     "collector.acknowledge.before",
     "collector.acknowledge.after",
 ];
+/// The point that only a table of JSON has. Those of the collector are tried with such a table as well.
+const JSON_POINT: &str = "collector.index.before";
 const HITS: [u32; 3] = [1, 2, 3];
 /// Pipelines that run at the same time: they mostly wait.
 const AT_ONCE: usize = 6;
@@ -40,16 +42,19 @@ const AT_ONCE: usize = 6;
 #[test]
 #[cfg_attr(not(debug_assertions), ignore = "release builds have no crash points")]
 fn a_death_at_any_named_point_loses_and_doubles_nothing() {
-    let cases: Vec<(&str, u32)> = POINTS.iter().flat_map(|point| HITS.map(|hit| (*point, hit))).collect();
+    let json = POINTS.iter().filter(|point| point.starts_with("collector.")).chain([&JSON_POINT]);
+    let points = POINTS.iter().map(|point| ("parquet", *point)).chain(json.map(|point| ("json", *point)));
+    let cases: Vec<(&'static str, &'static str, u32)> =
+        points.flat_map(|(format, point)| HITS.map(|hit| (format, point, hit))).collect();
     let next = AtomicUsize::new(0);
     let failed = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
-                while let Some((point, hit)) = cases.get(next.fetch_add(1, Ordering::SeqCst)) {
+                while let Some((format, point, hit)) = cases.get(next.fetch_add(1, Ordering::SeqCst)) {
                     // A failure says its part by itself; the other points are tried all the same.
-                    if std::panic::catch_unwind(|| die_at(point, *hit)).is_err() {
-                        failed.lock().unwrap().push(format!("{point}:{hit}"));
+                    if std::panic::catch_unwind(|| die_at(format, point, *hit)).is_err() {
+                        failed.lock().unwrap().push(format!("{point}:{hit} with {format}"));
                     }
                 }
             });
@@ -59,12 +64,12 @@ fn a_death_at_any_named_point_loses_and_doubles_nothing() {
     assert!(failed.is_empty(), "failed at {failed:?}");
 }
 
-fn die_at(point: &str, hit: u32) {
+fn die_at(format: &'static str, point: &str, hit: u32) {
     let variable = [("LOGBOOM_CRASH_AT", &*format!("{point}:{hit}"))];
     let in_collector = point.starts_with("collector.");
     // In the collector with two tables more: one for most of the lines of files, one that some of the others go to.
     let routes: &[&[&str]] = if in_collector { &[&["file-*"], &["json-*"]] } else { &[] };
-    let mut pipeline = Pipeline::new(Plan { routes, ..Plan::default() });
+    let mut pipeline = Pipeline::new(Plan { routes, format, ..Plan::default() });
     match in_collector {
         true => pipeline.collectors[0].node.start_with(&variable),
         false => pipeline.start_collectors(),
@@ -91,7 +96,7 @@ fn die_at(point: &str, hit: u32) {
     node.start();
     pace.allow(u64::MAX);
     wait_until("the producers end", PATIENCE, || socket.is_finished() && file.is_finished());
-    pipeline.finish(PATIENCE).assert_clean(&format!("{point}:{hit}"));
+    pipeline.finish(PATIENCE).assert_clean(&format!("{point}:{hit} with {format}"));
 }
 
 #[test]
@@ -101,7 +106,7 @@ fn every_crash_point_in_the_code_is_tried() {
     for crate_name in ["adaptor", "collector", "sink", "query", "wire", "src"] {
         find_points(&root.join(crate_name), &mut found);
     }
-    assert_eq!(found, POINTS.iter().map(|point| (*point).to_owned()).collect());
+    assert_eq!(found, POINTS.iter().chain([&JSON_POINT]).map(|point| (*point).to_owned()).collect());
 }
 
 fn find_points(folder: &Path, found: &mut BTreeSet<String>) {

@@ -47,6 +47,11 @@ fn random_kills_with_routes_lose_and_double_nothing() {
 }
 
 #[test]
+fn random_kills_lose_and_double_nothing_in_a_table_of_json() {
+    kill_rounds(Size::new(8, 10, 16_000), Plan { format: "json", ..Plan::default() }, None);
+}
+
+#[test]
 fn random_kills_lose_and_double_nothing_in_a_bucket_that_breaks_requests() {
     let Some(bucket) = Bucket::on_first(&[Kind::Ceph, Kind::Moto]) else { return };
     kill_rounds(Size::new(4, 6, 8_000), Plan::default(), Some(&bucket));
@@ -57,6 +62,13 @@ fn random_kills_lose_and_double_nothing_in_a_bucket_that_breaks_requests() {
 #[ignore = "takes minutes; run it optimized"]
 fn full_kill_rounds_lose_and_double_nothing() {
     kill_rounds(Size::full(), Plan::default(), None);
+}
+
+/// The same on a table of JSON.
+#[test]
+#[ignore = "takes minutes; run it optimized"]
+fn full_kill_rounds_lose_and_double_nothing_in_a_table_of_json() {
+    kill_rounds(Size::full(), Plan { format: "json", ..Plan::default() }, None);
 }
 
 /// The same on S3.

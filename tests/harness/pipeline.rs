@@ -30,6 +30,8 @@ pub struct Plan {
     pub sink: &'static str,
     /// Categories that go to tables of their own, by route.
     pub routes: &'static [&'static [&'static str]],
+    /// The format of the sink files.
+    pub format: &'static str,
 }
 
 impl Default for Plan {
@@ -42,6 +44,7 @@ impl Default for Plan {
             collector: "flush_interval = \"200ms\"",
             sink: "checkpoint_interval = 10",
             routes: &[],
+            format: "parquet",
         }
     }
 }
@@ -139,8 +142,8 @@ impl Pipeline {
             .map(|index| {
                 let port = free_port();
                 let settings = format!(
-                    "[collector]\nlisten = \"127.0.0.1:{port}\"\n{}\n[sink]\n{}\n{sink}\n{routes_settings}",
-                    plan.collector, plan.sink,
+                    "[collector]\nlisten = \"127.0.0.1:{port}\"\n{}\n[sink]\nformat = {:?}\n{}\n{sink}\n{routes_settings}",
+                    plan.collector, plan.format, plan.sink,
                 );
                 CollectorNode { node: node(root, "collector", &format!("collector-{index}"), &settings), port }
             })

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::civil::date;
 use logboom_config::{Globs, Sink};
 use logboom_sink::table::{Batch, Outcome, TableOptions, View, commit};
-use logboom_sink::{FileSettings, Store, merge};
+use logboom_sink::{FileFormat, FileSettings, Store, merge};
 use logboom_wire::block::{BlockPlace, Encoder};
 use logboom_wire::{Rows, RunKey, StreamId};
 use tempfile::TempDir;
@@ -26,10 +26,15 @@ struct Fabricated {
 
 impl Fabricated {
     fn new() -> Self {
+        Self::of(FileFormat::Parquet)
+    }
+
+    fn of(format: FileFormat) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let store = Store::open(&folder.path().join("store").to_string_lossy(), &BTreeMap::new()).unwrap();
-        let view = runtime.block_on(View::open_or_create(&store, &TableOptions::default())).unwrap();
+        let options = TableOptions { format, ..TableOptions::default() };
+        let view = runtime.block_on(View::open_or_create(&store, &options)).unwrap();
         Self { folder, runtime, store, view, number: 0 }
     }
 
@@ -43,6 +48,7 @@ impl Fabricated {
         let place = BlockPlace { stream, number: self.number, first_record, host: "h" };
         let block = Encoder::default().encode(place, [(Arc::new(key), rows)], vec![]).unwrap();
         let settings = FileSettings {
+            format: self.view.format(),
             target_file_size: 1 << 20,
             row_group_rows: 1024,
             ..FileSettings::from(&Sink::at("memory://"))
@@ -63,9 +69,11 @@ impl Fabricated {
         self.folder.path().join("spool")
     }
 
+    /// What the log names, and the JSON files behind it.
     fn data_files(&self) -> Vec<PathBuf> {
-        let list = |folder: PathBuf| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-        let days = list(self.store()).filter(|path| !path.ends_with("_delta_log"));
+        let list = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+        let is_day = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("date=");
+        let days = list(self.store()).chain(list(self.store().join("_json"))).filter(is_day);
         days.flat_map(list).collect()
     }
 
@@ -92,8 +100,8 @@ fn line(n: u64) -> String {
 
 #[test]
 fn the_oracle_is_content_with_what_was_promised_with_and_without_what_was_not() {
-    for (last, rows) in [(3, 3), (4, 4)] {
-        let mut table = Fabricated::new();
+    for (last, rows, format) in [(3, 3, FileFormat::Parquet), (4, 4, FileFormat::Parquet), (4, 4, FileFormat::Json)] {
+        let mut table = Fabricated::of(format);
         table.commit(0, &(1..=last).map(line).collect::<Vec<_>>());
         let verdict = table.judge(&ledger());
         verdict.assert_clean("promised");
@@ -118,10 +126,12 @@ fn the_oracle_finds_a_record_that_was_taken_in_twice() {
 
 #[test]
 fn the_oracle_finds_a_block_that_was_committed_twice() {
-    let mut table = Fabricated::new();
-    table.commit(0, &[line(1), line(2), line(3)]);
-    table.commit(0, &[line(1), line(2), line(3)]);
-    assert_eq!(table.judge(&ledger()).counters(), [0, 3, 0, 0, 0, 0]);
+    for format in [FileFormat::Parquet, FileFormat::Json] {
+        let mut table = Fabricated::of(format);
+        table.commit(0, &[line(1), line(2), line(3)]);
+        table.commit(0, &[line(1), line(2), line(3)]);
+        assert_eq!(table.judge(&ledger()).counters(), [0, 3, 0, 0, 0, 0]);
+    }
 }
 
 #[test]
@@ -162,6 +172,21 @@ fn the_oracle_finds_a_file_that_is_gone_or_damaged() {
         table.commit(3, &[line(4)]);
         damage(&before[0]);
         assert_eq!(table.judge(&ledger()).counters(), [3, 0, 0, 0, 1, 0]);
+    }
+}
+
+#[test]
+fn the_oracle_finds_a_json_file_or_its_index_that_is_gone_or_damaged() {
+    for damage in [|path: &PathBuf| fs::remove_file(path).unwrap(), |path: &PathBuf| fs::write(path, "PAR1").unwrap()] {
+        for file in 0..2 {
+            let mut table = Fabricated::of(FileFormat::Json);
+            table.commit(0, &[line(1), line(2), line(3)]);
+            let before = table.data_files();
+            assert_eq!(before.len(), 2);
+            table.commit(3, &[line(4)]);
+            damage(&before[file]);
+            assert_eq!(table.judge(&ledger()).counters(), [3, 0, 0, 0, 1, 0]);
+        }
     }
 }
 

@@ -239,6 +239,11 @@ fn a_place_for_a_table_that_nobody_knows_is_refused() {
     }
     let answer = refuse("[sink]\nurl = \"a\"\ncompression_level = 20");
     assert_eq!(answer, "l.toml:3: key `sink.compression_level` must be a whole number from 1 to 19, not 20");
+    let answer = refuse("[sink]\nurl = \"a\"\nformat = \"json\"\ncompression_level = 10");
+    assert_eq!(answer, "l.toml:4: key `sink.compression_level` must be a whole number from 1 to 9, not 10");
+    let answer = refuse("[sink]\nurl = \"a\"\nformat = \"jsn\"");
+    let expected = "must be one of \"parquet\", \"json\", not \"jsn\"; did you mean \"json\"?";
+    assert_eq!(answer, format!("l.toml:3: key `sink.format` {expected}"));
 }
 
 #[test]

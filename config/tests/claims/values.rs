@@ -2,8 +2,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use logboom_config::{
-    Adaptor, Collector, Format, OnLongLine, ReadFrom, Settings, Sink, Source, SourceKind, UdpSource, UnixSocketKind,
-    WhenFull,
+    Adaptor, Collector, FileFormat, Format, OnLongLine, ReadFrom, Settings, Sink, Source, SourceKind, UdpSource,
+    UnixSocketKind, WhenFull,
 };
 
 use crate::{FULL, parse};
@@ -29,6 +29,9 @@ fn every_key_that_is_given_arrives() {
     let sink = settings.sink.unwrap();
     assert_eq!((sink.url.as_str(), sink.options["aws_region"].as_str()), ("s3://logs/table", "eu-central-1"));
     assert_eq!((sink.target_file_size, sink.compression_level), (1 << 20, 19));
+    assert_eq!(sink.format, FileFormat::Parquet);
+    let json = parse("[sink]\nurl = \"a\"\nformat = \"json\"").sink.unwrap();
+    assert_eq!((json.format, json.compression_level), (FileFormat::Json, FileFormat::Json.default_level()));
     assert_eq!((sink.row_group_rows, sink.log_retention.as_secs()), (1024, 86400));
     assert_eq!(sink.checkpoint_interval, 1);
 }
@@ -111,7 +114,7 @@ collector
   listens on tcp 0.0.0.0:14630, without a token
   commits every 2s, holding at most 16MiB of blocks
 sink
-  writes to s3://logs/table in files of about 1MiB, zstd level 19
+  writes to s3://logs/table in Parquet files of about 1MiB, zstd level 19
   with the options aws_region
 ";
     assert_eq!(parse(FULL).describe(), expected);

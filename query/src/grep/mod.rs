@@ -24,8 +24,9 @@ use logboom_sink::table::SnapshotFile;
 
 pub use matcher::{MatchOptions, Matcher};
 
+use crate::error::Error;
 use crate::rows::Rows;
-use crate::session::Session;
+use crate::session::{Contents, Session};
 use crate::store::CountingStore;
 use crate::usage::Meter;
 use crate::when::TimeRange;
@@ -96,13 +97,21 @@ impl Wanted {
 
 impl Session {
     /// Searches the snapshot. Reads nothing until the answer is polled, and no further than it is polled.
-    pub fn grep(&self, grep: Grep) -> Rows {
+    ///
+    /// # Errors
+    /// The table's files are in JSON.
+    pub fn grep(&self, grep: Grep) -> Result<Rows, Error> {
+        let Contents::Parquet(files) = self.contents() else {
+            let fix =
+                "the files of this table are in JSON, which only `logboom query` reads: SELECT … WHERE body LIKE '%…%'";
+            return Err(DataFusionError::Plan(fix.to_owned()).into());
+        };
         let meter = Arc::new(Meter::default());
         let store = Arc::new(CountingStore::new(self.objects(), meter.clone(), self.gap()));
         let readers: Arc<dyn ParquetFileReaderFactory> = Arc::new(DefaultParquetFileReaderFactory::new(store));
         let schema = grep.wanted.schema();
         let grep = Arc::new(grep);
-        let mut files: Vec<SnapshotFile> = self.files().snapshot().to_vec();
+        let mut files: Vec<SnapshotFile> = files.snapshot().to_vec();
         files.retain(|file| prune::file_may_match(&grep, file));
         files.sort_by_key(|file| file.stats.as_ref().and_then(|stats| stats.timestamp).map(|bounds| bounds.0));
         let parts = stream::iter(files)
@@ -115,7 +124,7 @@ impl Session {
             .map_ok(|parts| stream::iter(parts.into_iter().map(Ok)))
             .try_flatten();
         let batches = RecordBatchStreamAdapter::new(schema, scan::run(parts.boxed()));
-        Rows::new(Box::pin(batches), meter, self.files().clone())
+        Ok(Rows::new(Box::pin(batches), meter, self.contents().clone()))
     }
 }
 

@@ -13,9 +13,10 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use logboom_query::{Error, Output, Session, Usage};
-use logboom_sink::Store;
+use logboom_sink::json::{JsonWriter, Member, read_index};
 use logboom_sink::schema::file_schema;
 use logboom_sink::table::{FileStats, Snapshot, SnapshotFile};
+use logboom_sink::{FileFormat, FileSettings, Store};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -68,11 +69,44 @@ pub fn busy(start: &str, category: &str, count: usize) -> Vec<Record> {
 pub struct Table {
     folder: TempDir,
     pub files: Vec<SnapshotFile>,
+    format: FileFormat,
 }
 
 impl Table {
     pub fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), files: Vec::new() }
+        Self { folder: tempfile::tempdir().unwrap(), files: Vec::new(), format: FileFormat::Parquet }
+    }
+
+    /// One whose sink files are JSON.
+    pub fn json() -> Self {
+        Self { format: FileFormat::Json, ..Self::new() }
+    }
+
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// Writes records, which must come by category, then time, as a sink of JSON does. Returns the members.
+    pub async fn json_file(&mut self, records: &[Record]) -> Vec<Member> {
+        let store = Store::open(self.url(), &BTreeMap::new()).unwrap();
+        let settings = FileSettings {
+            format: FileFormat::Json,
+            target_file_size: 1 << 30,
+            compression_level: 5,
+            ..FileSettings::from(&Sink::at(self.url()))
+        };
+        let date = records[0].timestamp.to_zoned(TimeZone::UTC).date();
+        let mut writer = JsonWriter::new(store.clone(), date, &settings);
+        for run in records.chunk_by(|a, b| a.category == b.category) {
+            writer.write(&batch(run)).await.unwrap();
+            writer.category_ended().await.unwrap();
+        }
+        let file = writer.finish().await.unwrap().unwrap();
+        // As a snapshot has it: the log does not say all that the writer knew.
+        let stats = FileStats::from_json(&file.stats.to_json(), FileFormat::Json);
+        let DataFile { path, size, crc32c, .. } = file;
+        self.files.push(SnapshotFile { path, size, date, stats, crc32c, compacted: false });
+        read_index(&**store.objects(), self.files.last().unwrap()).await.unwrap()
     }
 
     /// Writes one sink file; records must come by category, then time. The day is that of the first record.
@@ -107,6 +141,7 @@ impl Table {
         let instants = bounds(records, |record| record.timestamp.as_microsecond());
         let stats = FileStats {
             records: records.len() as u64,
+            members: None,
             timestamp: instants,
             observed_timestamp: instants,
             category: bounds(records, |record| record.category.clone()),
@@ -122,12 +157,22 @@ impl Table {
     }
 
     pub fn session(&self) -> Session {
-        let snapshot = Snapshot { version: 1, files: self.files.clone(), columns: vec![] };
+        let snapshot = Snapshot { version: 1, format: self.format, files: self.files.clone(), columns: vec![] };
         Session::over(snapshot, &Store::open_to_read(self.url(), &BTreeMap::new()).unwrap()).unwrap()
     }
 
     pub async fn ask(&self, sql: &str) -> Answer {
         ask(&self.session(), sql).await
+    }
+
+    /// What is wrong with an answer that cannot be had.
+    pub async fn fail(&self, sql: &str) -> String {
+        let mut rows = match self.session().sql(sql).await {
+            Ok(rows) => rows,
+            Err(error) => return error.to_string(),
+        };
+        let answer: Result<Vec<_>, _> = (&mut rows).try_collect().await;
+        answer.expect_err("it should fail").to_string()
     }
 
     pub async fn refuse(&self, sql: &str) -> Error {

@@ -27,7 +27,7 @@ fn at(text: &str) -> Option<Timestamp> {
 }
 
 async fn lines(table: &Table, grep: Grep) -> (Vec<String>, Usage) {
-    let mut rows = table.session().grep(grep);
+    let mut rows = table.session().grep(grep).unwrap();
     let mut text = Vec::new();
     Output::Lines.write(rows.schema(), &mut rows, &mut text).await.unwrap();
     (String::from_utf8(text).unwrap().lines().map(str::to_owned).collect(), rows.usage())
@@ -84,7 +84,7 @@ async fn only_the_categories_hosts_severities_and_times_that_are_asked_for() {
 #[tokio::test]
 async fn a_limit_ends_the_search_and_a_count_has_no_columns() {
     let table = small();
-    let rows = table.session().grep(grep("timeout")).limited(2);
+    let rows = table.session().grep(grep("timeout")).unwrap().limited(2);
     let batches: Vec<_> = rows.try_collect().await.unwrap();
     assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), 2);
     let rows = table.session().grep(Grep { wanted: Wanted::Count, ..grep("timeout") });

@@ -4,6 +4,7 @@ mod answers;
 mod committed;
 mod fixture;
 mod grep;
+mod json;
 mod one_category;
 mod printed;
 mod pruning;

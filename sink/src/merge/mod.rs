@@ -11,8 +11,9 @@ mod run;
 use jiff::civil::Date;
 use logboom_wire::{Block, BlockError};
 
-use crate::parquet::{FileSettings, FileWriter};
+use crate::parquet::FileSettings;
 use crate::table::DataFile;
+use crate::writer::SinkWriter;
 use crate::{Error, Store};
 use gather::gather;
 use run::{DecodedRun, RowRef, Window};
@@ -77,7 +78,7 @@ pub async fn merge_categories(
     runs.retain(|run| selected(&run.header.key.category));
     runs.sort_by(|a, b| (&a.header.key.category, a.header.time_min).cmp(&(&b.header.key.category, b.header.time_min)));
     let mut output = Output {
-        writer: FileWriter::new(store.clone(), date, settings.clone()),
+        writer: SinkWriter::new(store.clone(), date, settings.clone()),
         block_bytes_left: runs.iter().map(|run| f64::from(run.header.compressed_bytes)).sum(),
         memory: settings.merge_memory,
     };
@@ -94,7 +95,7 @@ pub async fn merge_categories(
 
 /// Where rows go, and what bounds those that wait for it.
 struct Output {
-    writer: FileWriter,
+    writer: SinkWriter,
     /// Bytes of the blocks whose rows are not written yet.
     block_bytes_left: f64,
     /// The most bytes of decoded rows that are held.

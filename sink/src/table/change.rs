@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use jiff::civil::Date;
+use logboom_config::FileFormat;
 use logboom_wire::StreamId;
 
 use super::actions::{self, Action, Add, CommitInfo, Remove, Txn};
@@ -137,6 +138,10 @@ impl Change<'_> {
         let mut paths = HashSet::new();
         for path in self.files().iter().map(|file| &file.path).chain(removed.iter().map(|file| &file.path)) {
             assert!(paths.insert(path), "file {path} is in the commit twice");
+        }
+        for file in self.files() {
+            let format = if file.stats.members.is_some() { FileFormat::Json } else { FileFormat::Parquet };
+            assert_eq!(format, view.format(), "file {} is none of this table", file.path);
         }
     }
 

@@ -85,6 +85,11 @@ fn version_of(name: Name) -> Option<u64> {
         | Name::Checkpoint(version)
         | Name::CheckpointPart { version, .. }
         | Name::Checksum(version) => Some(version),
-        Name::LastCheckpoint | Name::Data { .. } | Name::Lease(_) | Name::Probe { .. } | Name::Rejected { .. } => None,
+        Name::LastCheckpoint
+        | Name::Data { .. }
+        | Name::Json { .. }
+        | Name::Lease(_)
+        | Name::Probe { .. }
+        | Name::Rejected { .. } => None,
     }
 }

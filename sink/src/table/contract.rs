@@ -11,15 +11,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use arrow_schema::{Field, FieldRef};
+use logboom_config::FileFormat;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::TableOptions;
 use super::actions::{Action, CommitInfo, Format, Metadata, Protocol};
-use crate::schema::{PARTITION_COLUMN, delta_field, delta_schema, table_schema};
+use crate::schema::{PARTITION_COLUMN, committed_schema, delta_field, delta_schema};
 
 /// Marks must outlive any spool, or a block that is sent again after it would be committed again.
 const MARK_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// The property that says what a table's sink files are written in. It is absent for Parquet.
+pub(super) const FORMAT_PROPERTY: &str = "logboom.format";
 
 /// Writer features that ask nothing of a writer who only appends.
 const WRITER_FEATURES: [&str; 2] = ["appendOnly", "invariants"];
@@ -27,13 +31,16 @@ const WRITER_FEATURES: [&str; 2] = ["appendOnly", "invariants"];
 /// The actions that make a new table: version 0.
 pub(super) fn first_commit(options: &TableOptions) -> Vec<Action> {
     let now_ms = options.clock.now().wall.as_millisecond();
-    let configuration = [
+    let mut configuration = vec![
         ("delta.setTransactionRetentionDuration", interval(MARK_RETENTION)),
         ("delta.logRetentionDuration", interval(options.log_retention)),
         // What vacuum goes by: removals are remembered in checkpoints for so long.
         ("delta.deletedFileRetentionDuration", interval(options.vacuum_grace)),
         ("delta.checkpointInterval", options.checkpoint_interval.to_string()),
     ];
+    if options.format != FileFormat::Parquet {
+        configuration.push((FORMAT_PROPERTY, options.format.name().to_owned()));
+    }
     vec![
         Action::CommitInfo(CommitInfo::new(&Uuid::new_v4().to_string(), "CREATE TABLE", now_ms)),
         Action::Protocol(Protocol {
@@ -45,7 +52,7 @@ pub(super) fn first_commit(options: &TableOptions) -> Vec<Action> {
         Action::Metadata(Metadata {
             id: Uuid::new_v4().to_string(),
             format: Format { provider: "parquet".into(), options: BTreeMap::new() },
-            schema_string: delta_schema(),
+            schema_string: delta_schema(options.format),
             partition_columns: vec![PARTITION_COLUMN.into()],
             configuration: configuration.into_iter().map(|(key, value)| (key.into(), Some(value))).collect(),
             created_time: Some(now_ms),
@@ -76,8 +83,15 @@ pub(super) fn check_protocol(protocol: &Protocol) -> Result<(), String> {
     ))
 }
 
-/// What is wrong with the metadata, if the table is not one of Logboom's.
-pub(super) fn check_metadata(metadata: &Metadata) -> Result<(), String> {
+/// What the property says about the format of a table's sink files, or what is wrong with it.
+pub(super) fn format(property: Option<&str>) -> Result<FileFormat, String> {
+    let Some(name) = property else { return Ok(FileFormat::Parquet) };
+    FileFormat::from_name(name)
+        .ok_or_else(|| format!("its sink files are in `{name}`, which this Logboom does not know"))
+}
+
+/// The format of the table's sink files, or what is wrong with the metadata if the table is not one of Logboom's.
+pub(super) fn check_metadata(metadata: &Metadata) -> Result<FileFormat, String> {
     if metadata.partition_columns != [PARTITION_COLUMN] {
         return Err(format!("it is partitioned by {:?}, not by `{PARTITION_COLUMN}`", metadata.partition_columns));
     }
@@ -85,7 +99,8 @@ pub(super) fn check_metadata(metadata: &Metadata) -> Result<(), String> {
         return Err(format!("its files are `{}`, not `parquet`", metadata.format.provider));
     }
     let theirs = fields(&metadata.schema_string).ok_or("its schema cannot be read")?;
-    let ours = table_schema();
+    let format = format(metadata.configuration.get(FORMAT_PROPERTY).and_then(Option::as_deref))?;
+    let ours = committed_schema(format);
     for field in ours.fields() {
         match find(&theirs, field.name()) {
             Some((name, theirs)) => check_column(name, theirs, field)?,
@@ -103,7 +118,7 @@ pub(super) fn check_metadata(metadata: &Metadata) -> Result<(), String> {
             ));
         }
     }
-    Ok(())
+    Ok(format)
 }
 
 /// The metadata with these columns, if some are missing.
@@ -176,7 +191,11 @@ mod tests {
     use super::*;
 
     fn created() -> (Protocol, Metadata) {
-        let mut actions = first_commit(&TableOptions::default()).into_iter();
+        created_with(&TableOptions::default())
+    }
+
+    fn created_with(options: &TableOptions) -> (Protocol, Metadata) {
+        let mut actions = first_commit(options).into_iter();
         match (actions.next(), actions.next(), actions.next()) {
             (Some(Action::CommitInfo(_)), Some(Action::Protocol(protocol)), Some(Action::Metadata(metadata))) => {
                 (protocol, metadata)
@@ -189,12 +208,25 @@ mod tests {
     fn what_we_create_we_accept() {
         let (protocol, metadata) = created();
         check_protocol(&protocol).unwrap();
-        check_metadata(&metadata).unwrap();
+        assert_eq!(check_metadata(&metadata), Ok(FileFormat::Parquet));
+        assert!(!metadata.configuration.contains_key(FORMAT_PROPERTY), "tables without it were created before it was");
         let property = |key: &str| metadata.configuration[key].clone().unwrap();
         assert_eq!(property("delta.setTransactionRetentionDuration"), "interval 30 days");
         assert_eq!(property("delta.logRetentionDuration"), "interval 7 days");
         assert_eq!(property("delta.deletedFileRetentionDuration"), "interval 7 days");
         assert_eq!(property("delta.checkpointInterval"), "100");
+    }
+
+    #[test]
+    fn a_table_of_json_has_the_columns_of_an_index_and_says_so() {
+        let (_, metadata) = created_with(&TableOptions { format: FileFormat::Json, ..TableOptions::default() });
+        assert_eq!(check_metadata(&metadata), Ok(FileFormat::Json));
+        let mut silent = metadata.clone();
+        silent.configuration.remove(FORMAT_PROPERTY);
+        assert!(check_metadata(&silent).unwrap_err().contains("`path`"));
+        let mut other = metadata;
+        other.configuration.insert(FORMAT_PROPERTY.into(), Some("orc".into()));
+        assert!(check_metadata(&other).unwrap_err().contains("`orc`"));
     }
 
     #[test]

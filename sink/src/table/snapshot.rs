@@ -15,10 +15,12 @@ use delta_kernel::schema::{DataType as DeltaType, StructField};
 use delta_kernel::{KernelError, KernelResult};
 use jiff::Timestamp;
 use jiff::civil::Date;
+use logboom_config::FileFormat;
 use object_store::ObjectMeta;
 
 use super::Timing;
 use super::change::COMPACTED_TAG;
+use super::contract::{self, FORMAT_PROPERTY};
 use super::kernel;
 use super::log::Log;
 use super::stats::FileStats;
@@ -32,7 +34,10 @@ use crate::{Error, Store};
 pub struct Snapshot {
     /// The version.
     pub version: u64,
-    /// The sink files, in no particular order.
+    /// What its sink files are written in.
+    pub format: FileFormat,
+    /// What its log names, in no particular order: sink files in Parquet, or indexes of those in JSON
+    /// ([`crate::json`]).
     pub files: Vec<SnapshotFile>,
     /// The table's columns besides those of [`table_schema`], in its order: promoted
     /// attributes, and those of later versions. A file may lack them; then they are null. Columns of a type that
@@ -40,7 +45,7 @@ pub struct Snapshot {
     pub columns: Vec<FieldRef>,
 }
 
-/// A sink file of a snapshot.
+/// A sink file of a snapshot, or an index of some.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotFile {
     /// Relative to the table's root, not encoded.
@@ -91,6 +96,7 @@ impl Snapshot {
         let loaded = kernel::with_snapshot(store, "the snapshot", version, |snapshot, engine| {
             let version = snapshot.version();
             let columns = snapshot.schema().fields().filter_map(extra_column).collect();
+            let format = snapshot.table_properties().unknown_properties.get(FORMAT_PROPERTY).cloned();
             let scan = snapshot.scan_builder().with_stats(StatsOptions::json_only()).build()?;
             let mut rows = Vec::new();
             for metadata in scan.scan_metadata(engine)? {
@@ -98,12 +104,15 @@ impl Snapshot {
                 let data = ArrowEngineData::try_from_engine_data(selected)?;
                 read_rows(data.record_batch(), &mut rows)?;
             }
-            Ok((version, rows, columns))
+            Ok((version, format, columns, rows))
         });
-        let (version, rows, columns) = loaded.await?;
-        let files: Result<_, _> = rows.into_iter().map(Row::into_file).collect();
-        let files = files.map_err(|reason| Error::ForeignTable { url: store.url().to_string(), reason })?;
-        Ok(Self { version, files, columns })
+        let (version, format, columns, rows): (_, _, Vec<FieldRef>, Vec<Row>) = loaded.await?;
+        let foreign = |reason| Error::ForeignTable { url: store.url().to_string(), reason };
+        let format = contract::format(format.as_deref()).map_err(foreign)?;
+        let files: Result<_, _> = rows.into_iter().map(|row| row.into_file(format)).collect();
+        // The columns of an index are no columns of records.
+        let columns = if format == FileFormat::Parquet { columns } else { Vec::new() };
+        Ok(Self { version, format, files: files.map_err(foreign)?, columns })
     }
 }
 
@@ -166,7 +175,7 @@ struct Row {
 }
 
 impl Row {
-    fn into_file(self) -> Result<SnapshotFile, String> {
+    fn into_file(self, format: FileFormat) -> Result<SnapshotFile, String> {
         let of = |what: &str| format!("its file `{}` {what}", self.path);
         if self.has_deletions {
             return Err(of("has a deletion vector"));
@@ -178,7 +187,7 @@ impl Row {
         Ok(SnapshotFile {
             size: u64::try_from(self.size).map_err(|_| of("has a negative size"))?,
             date: self.date.as_deref().and_then(paths::parse_date).ok_or_else(|| of("has no partition date"))?,
-            stats: self.stats.as_deref().and_then(FileStats::from_json),
+            stats: self.stats.as_deref().and_then(|text| FileStats::from_json(text, format)),
             crc32c: self.crc32c.as_deref().and_then(checksum::from_text),
             compacted: self.compacted,
             path,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use arrow_schema::FieldRef;
 use futures::{StreamExt, TryStreamExt};
+use logboom_config::FileFormat;
 use logboom_wire::StreamId;
 use object_store::ObjectMeta;
 
@@ -19,7 +20,7 @@ use super::clock::{Clock, Moment};
 use super::log::Log;
 use super::{TableOptions, checkpoint_file, contract};
 use crate::paths::Name;
-use crate::schema::table_schema;
+use crate::schema::committed_schema;
 use crate::{Error, Store};
 
 /// What a view takes from a checkpoint.
@@ -60,7 +61,8 @@ impl View {
     /// Opens the table to write to it. It is created first if there is none, and gets the columns that it lacks.
     pub async fn open_or_create(store: &Store, options: &TableOptions) -> Result<Self, Error> {
         let mut view = Self::open_or_put(store, options).await?;
-        let wanted: Vec<FieldRef> = table_schema().fields().iter().chain(&options.columns).cloned().collect();
+        let of_all = committed_schema(options.format);
+        let wanted: Vec<FieldRef> = of_all.fields().iter().chain(&options.columns).cloned().collect();
         // A column of another type ends it without a change; the second look says what is wrong.
         alter(&mut view, "ADD COLUMNS", |view| contract::with_columns(&view.metadata, &wanted).ok().flatten()).await?;
         contract::with_columns(&view.metadata, &wanted).map_err(|reason| view.foreign(reason))?;
@@ -88,10 +90,15 @@ impl View {
         }
     }
 
-    /// Opens the table. An error if there is none.
+    /// Opens the table. An error if there is none, or if its format is another one.
     pub async fn open(store: &Store, options: &TableOptions) -> Result<Self, Error> {
         let log = Log { store: store.clone(), timing: options.timing.clone() };
-        Self::load(log, options.clock.clone(), options.vacuum_grace / 2).await
+        let view = Self::load(log, options.clock.clone(), options.vacuum_grace / 2).await?;
+        if view.format() != options.format {
+            let (found, wanted) = (view.format().name(), options.format.name());
+            return Err(Error::OtherFormat { url: store.url().to_string(), found, wanted });
+        }
+        Ok(view)
     }
 
     /// The version that this is a view of.
@@ -122,6 +129,11 @@ impl View {
     /// The time now, by the clock that the view goes by.
     pub fn now(&self) -> Moment {
         self.clock.now()
+    }
+
+    /// What its sink files are written in.
+    pub fn format(&self) -> FileFormat {
+        contract::format(self.property(contract::FORMAT_PROPERTY)).expect("it was checked")
     }
 
     /// How long ago it was last certain that nothing beyond this view had been cleaned up.
@@ -189,7 +201,7 @@ impl View {
     /// Opens the table anew and takes over what it says.
     pub(super) async fn reload(&mut self) -> Result<(), Error> {
         let mut fresh = Self::load(self.log.clone(), self.clock.clone(), self.file_age_max).await?;
-        if fresh.metadata.id != self.metadata.id {
+        if (&fresh.metadata.id, fresh.format()) != (&self.metadata.id, self.format()) {
             return Err(self.foreign("another table has taken its place"));
         }
         if fresh.version < self.version {
@@ -223,7 +235,10 @@ impl View {
                     if metadata.id != self.metadata.id {
                         return Err(self.foreign("another table has taken its place"));
                     }
-                    contract::check_metadata(metadata).map_err(|reason| self.foreign(reason))?;
+                    let format = contract::check_metadata(metadata).map_err(|reason| self.foreign(reason))?;
+                    if format != self.format() {
+                        return Err(self.foreign("another table has taken its place"));
+                    }
                     changed = Some(metadata);
                 }
                 _ => {}

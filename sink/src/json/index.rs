@@ -1,0 +1,212 @@
+//! The index: which members there are, in which file each lies, and what it says about its records.
+//!
+//! A row of the index is all that a reader knows before it fetches: it is checked here, so that a file that only looks
+//! like an index can make nobody read another object, or more than it may hold.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use jiff::civil::Date;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+
+use crate::paths::Name;
+use crate::schema::index_schema;
+use crate::table::{DataFile, FileStats, Snapshot, SnapshotFile};
+use crate::{Error, Store};
+
+/// More than any index can sensibly be: its rows are a few dozen bytes each.
+const INDEX_BYTES_MAX: u64 = 256 << 20;
+/// More than the lines of any member can be: a member ends at a few MiB, or with the one record that is larger.
+const RAW_LENGTH_MAX: u64 = 1 << 30;
+/// So many indexes are fetched at a time.
+const FETCHES: usize = 16;
+
+/// One gzip member of a JSON file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The JSON file, relative to the table's root.
+    pub path: Arc<str>,
+    /// Where the member begins in it, in bytes.
+    pub offset: u64,
+    /// How many bytes it has there.
+    pub length: u64,
+    /// How many bytes its lines have.
+    pub raw_length: u64,
+    /// CRC-32C of its bytes in the file, so that they can be checked without unpacking them.
+    pub crc32c: u32,
+    /// Its records: how many, and their bounds. The least category and the greatest are the same one.
+    pub stats: FileStats,
+}
+
+/// Puts the index of these members, of which there is at least one.
+pub(super) async fn write_index(store: &Store, date: Date, members: &[Member]) -> Result<DataFile, Error> {
+    let mut stats = FileStats { members: Some(members.len() as u64), ..FileStats::default() };
+    members.iter().for_each(|member| stats.extend(&member.stats));
+    let properties = WriterProperties::builder()
+        .set_created_by(concat!("logboom ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .build();
+    let mut content = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut content, index_schema(), Some(properties)).map_err(Error::encoding)?;
+    writer.write(&rows(members)?).map_err(Error::encoding)?;
+    writer.close().map_err(Error::encoding)?;
+    let (name, size) = (Name::new_data(date), content.len() as u64);
+    let crc32c = Some(crc32c::crc32c(&content));
+    store.put(name, content.into()).await?;
+    Ok(DataFile { path: name.to_string(), size, date, stats, crc32c })
+}
+
+fn rows(members: &[Member]) -> Result<RecordBatch, Error> {
+    let number = |value: fn(&Member) -> u64| -> ArrayRef {
+        let value = |member| i64::try_from(value(member)).expect("no object is so large");
+        Arc::new(Int64Array::from_iter_values(members.iter().map(value)))
+    };
+    let texts = |value: &dyn Fn(&Member) -> Option<String>| -> ArrayRef {
+        Arc::new(members.iter().map(value).collect::<StringArray>())
+    };
+    let instants = |value: fn(&FileStats) -> Option<i64>| -> ArrayRef {
+        let values: TimestampMicrosecondArray = members.iter().map(|member| value(&member.stats)).collect();
+        Arc::new(values.with_timezone("UTC"))
+    };
+    let columns: Vec<ArrayRef> = vec![
+        texts(&|member| Some(member.stats.category.as_ref()?.0.clone())),
+        texts(&|member| Some(member.path.to_string())),
+        number(|member| member.offset),
+        number(|member| member.length),
+        number(|member| member.raw_length),
+        number(|member| u64::from(member.crc32c)),
+        number(|member| member.stats.records),
+        instants(|stats| Some(stats.timestamp?.0)),
+        instants(|stats| Some(stats.timestamp?.1)),
+        instants(|stats| Some(stats.observed_timestamp?.0)),
+        instants(|stats| Some(stats.observed_timestamp?.1)),
+        texts(&|member| Some(member.stats.host.as_ref()?.0.clone())),
+        texts(&|member| Some(member.stats.host.as_ref()?.1.clone())),
+    ];
+    RecordBatch::try_new(index_schema(), columns).map_err(Error::encoding)
+}
+
+/// Reads an index that a snapshot of a JSON table names.
+///
+/// # Errors
+/// [`Error::Store`] if it cannot be fetched, [`Error::BadIndex`] if it is damaged or says what cannot be.
+pub async fn read_index(objects: &dyn ObjectStore, file: &SnapshotFile) -> Result<Vec<Member>, Error> {
+    let bad = |reason: String| Error::BadIndex { object: file.path.clone(), reason };
+    if file.size > INDEX_BYTES_MAX {
+        return Err(bad(format!("it has {} bytes, which is far too many", file.size)));
+    }
+    let failed = |error| Error::store("reading", &file.path, error);
+    // The range is what the log says: an object that has grown is not read into memory.
+    let content = objects.get_range(&file.path.as_str().into(), 0..file.size).await.map_err(failed)?;
+    parse(content).map_err(bad)
+}
+
+fn parse(content: Bytes) -> Result<Vec<Member>, String> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(content).and_then(|builder| builder.build());
+    let mut members = Vec::new();
+    let mut path: Arc<str> = "".into();
+    for batch in reader.map_err(|error| error.to_string())? {
+        let batch = batch.map_err(|error| error.to_string())?;
+        let columns = Columns::of(&batch)?;
+        for row in 0..batch.num_rows() {
+            let member = columns.member(row, &mut path);
+            members.push(member.map_err(|reason| format!("row {}: {reason}", members.len()))?);
+        }
+    }
+    Ok(members)
+}
+
+struct Columns<'a>(&'a RecordBatch);
+
+impl<'a> Columns<'a> {
+    fn of(batch: &'a RecordBatch) -> Result<Self, String> {
+        for field in index_schema().fields() {
+            let column =
+                batch.column_by_name(field.name()).ok_or_else(|| format!("it has no column `{}`", field.name()))?;
+            if column.data_type() != field.data_type() || column.null_count() > 0 {
+                return Err(format!("its column `{}` is not one of {} without nulls", field.name(), field.data_type()));
+            }
+        }
+        Ok(Self(batch))
+    }
+
+    fn text(&self, name: &str, row: usize) -> &'a str {
+        self.0[name].as_string::<i32>().value(row)
+    }
+
+    fn number(&self, name: &str, row: usize) -> Result<u64, String> {
+        let value = self.0[name].as_primitive::<Int64Type>().value(row);
+        u64::try_from(value).map_err(|_| format!("its {name} is {value}"))
+    }
+
+    fn instants(&self, name: &str, row: usize) -> Option<(i64, i64)> {
+        let bound = |end: &str| self.0[&*format!("{name}_{end}")].as_primitive::<TimestampMicrosecondType>().value(row);
+        Some((bound("min"), bound("max")))
+    }
+
+    fn member(&self, row: usize, path: &mut Arc<str>) -> Result<Member, String> {
+        let text = self.text("path", row);
+        if **path != *text {
+            // No other object may be read in its place.
+            if !matches!(Name::parse(text), Some(Name::Json { .. })) {
+                return Err(format!("`{text}` is not the name of a JSON file"));
+            }
+            *path = text.into();
+        }
+        let category = self.text("category", row).to_owned();
+        let member = Member {
+            path: path.clone(),
+            offset: self.number("offset", row)?,
+            length: self.number("length", row)?,
+            raw_length: self.number("raw_length", row)?,
+            crc32c: u32::try_from(self.number("crc32c", row)?).map_err(|_| "its crc32c has more than 32 bits")?,
+            stats: FileStats {
+                records: self.number("records", row)?,
+                timestamp: self.instants("timestamp", row),
+                observed_timestamp: self.instants("observed_timestamp", row),
+                category: Some((category.clone(), category)),
+                host: Some((self.text("host_min", row).to_owned(), self.text("host_max", row).to_owned())),
+                ..FileStats::default()
+            },
+        };
+        let end = member.offset.checked_add(member.length).filter(|end| i64::try_from(*end).is_ok());
+        let fits = (1..=RAW_LENGTH_MAX).contains(&member.raw_length)
+            && (1..=member.raw_length).contains(&member.stats.records)
+            && member.length > 0
+            && end.is_some();
+        match fits {
+            true => Ok(member),
+            false => Err(format!(
+                "{} bytes at {} cannot be {} bytes of {} records",
+                member.length, member.offset, member.raw_length, member.stats.records
+            )),
+        }
+    }
+}
+
+/// The names of all JSON files that a snapshot of a JSON table has records in, relative to the table's root. Whatever
+/// deletes unreferenced objects must spare them: the log itself names only their indexes.
+///
+/// # Errors
+/// As [`read_index`]: an index that cannot be read names nobody knows what.
+pub async fn referenced_objects(store: &Store, snapshot: &Snapshot) -> Result<BTreeSet<String>, Error> {
+    let indexes = futures::stream::iter(snapshot.files.iter().map(|file| read_index(&**store.objects(), file)));
+    let names = indexes.buffer_unordered(FETCHES).try_fold(BTreeSet::new(), |mut names, members| async move {
+        for member in members {
+            if !names.contains(&*member.path) {
+                names.insert(member.path.to_string());
+            }
+        }
+        Ok(names)
+    });
+    names.await
+}
