@@ -14,7 +14,7 @@
 //!
 //! # When vacuum may delete a file
 //!
-//! 1. A file that no version names is garbage, or it is about to be committed. Who commits refuses files that were
+//! 1. A file that no version has named is garbage, or it is about to be committed. Who commits refuses files that were
 //!    written longer ago than half of the grace; vacuum takes none that the store has not had for all of it.
 //! 2. Between its look at the clock and its put a writer may sleep. So vacuum takes the next version for itself (an
 //!    empty commit, the *fence*) before it looks which files the table has: whoever looked at the clock before that has
@@ -33,6 +33,7 @@ mod vacuum;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 pub use compact::{Compacted, Days, compact, compaction_due};
 pub use lease::{Lease, LeaseSettings, Standing};
@@ -40,8 +41,11 @@ pub use plan::{FILE_BYTES_MIN, Job};
 pub use retain::{Retained, Retention, RetentionRule, retain};
 pub use vacuum::{Garbage, Vacuumed, vacuum};
 
-use crate::table::TableOptions;
-use crate::{Error, FileSettings};
+use crate::table::{TableOptions, View};
+use crate::{Error, FileSettings, Store};
+
+/// The table's property that says what its files are written in; absent for Parquet.
+const FORMAT_PROPERTY: &str = "logboom.format";
 
 /// What maintenance goes by.
 #[derive(Clone, Debug)]
@@ -54,6 +58,12 @@ pub struct Settings {
     pub compact_file_size: u64,
     /// What is kept for how long.
     pub retention: Retention,
+    /// Files that were part of the table stay so long after their removal, if not for `table.vacuum_grace`. It is what
+    /// can be shortened at will: it is queries that need them, not commits.
+    pub removed_grace: Option<Duration>,
+    /// Columns of sink files that the writer makes from other columns. Any further column, besides those of every table,
+    /// would be lost by a rewrite, which therefore refuses the file.
+    pub derived_columns: Vec<String>,
     /// About the most bytes of decoded rows that a rewrite holds at once.
     pub memory: u64,
     /// A rewrite rests for this long after a second of work; 0 for never.
@@ -72,9 +82,20 @@ impl From<&logboom_config::Sink> for Settings {
             files: FileSettings::from(sink),
             compact_file_size: sink.compact_file_size,
             retention: Retention::from(sink),
+            removed_grace: None,
+            derived_columns: Vec::new(),
             memory: Self::MEMORY,
             rest: 0.0,
         }
+    }
+}
+
+/// Opens the table, if its files can be rewritten.
+async fn open_parquet(store: &Store, settings: &Settings) -> Result<View, Error> {
+    let view = View::open(store, &settings.table).await?;
+    match view.property(FORMAT_PROPERTY) {
+        None | Some("parquet") => Ok(view),
+        Some(format) => Err(Error::NotRewritable { url: store.url().to_string(), format: format.to_owned() }),
     }
 }
 

@@ -146,3 +146,35 @@ fn one_source_alone_is_checked_as_in_a_file_and_against_those_that_there_are() {
     let error = source("type = \"stdin\"\nnames = \"x\"", &[]).unwrap_err().to_string();
     assert_eq!(error, "request:2: key `adaptor.source.names` is not known; did you mean `name`?");
 }
+
+#[test]
+fn retention_is_by_age_and_by_category() {
+    let sink = |keys: &str| parse(&format!("[sink]\nurl = \"data\"\n{keys}")).sink.unwrap();
+    let defaults = sink("");
+    assert_eq!((defaults.retention, defaults.retention_rules.len()), (None, 0));
+    assert_eq!((defaults.vacuum_grace, defaults.log_retention), (7 * DAY, 7 * DAY));
+    let given = sink(
+        "retention = \"90d\"\nretention_rules = [{ categories = [\"debug.*\", \"x\"], max_age = \"7d\" }, \
+         { categories = \"audit\", max_age = \"3650d\" }]\nvacuum_grace = \"1h\"",
+    );
+    assert_eq!((given.retention, given.vacuum_grace), (Some(90 * DAY), DAY / 24));
+    let [debug, audit] = &given.retention_rules[..] else { panic!("{:?}", given.retention_rules) };
+    assert!(debug.categories.matches("debug.a") && debug.categories.matches("x") && !debug.categories.matches("audit"));
+    assert_eq!((debug.max_age, audit.max_age), (7 * DAY, 3650 * DAY));
+    assert_eq!(sink("log_retention = \"2d\"").vacuum_grace, 2 * DAY, "the log remembers no longer");
+
+    for (keys, named) in [
+        ("vacuum_grace = \"8d\"", "sink.vacuum_grace` is 8d, longer than log_retention with 7d"),
+        ("retention = \"1h\"", "sink.retention"),
+        ("retention_rules = [{ max_age = \"7d\" }]", "has no `categories`"),
+        ("retention_rules = [{ categories = [\"a\"] }]", "has no `max_age`"),
+        ("retention_rules = [{ categories = [], max_age = \"7d\" }]", "empty list"),
+        ("retention_rules = [{ categories = [\"[\"], max_age = \"7d\" }]", "is not a glob"),
+        ("retention_rules = [{ categories = [\"a\"], max_age = \"7d\", x = 1 }]", "is not known"),
+    ] {
+        let error = Settings::parse("f.toml", &format!("[sink]\nurl = \"data\"\n{keys}")).unwrap_err().to_string();
+        assert!(error.contains(named) && !error.contains('\n'), "{keys}: {error}");
+    }
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use super::plan::{Job, plan};
 use super::rewrite::{Order, rewrite};
-use super::{Control, Settings};
+use super::{Control, Settings, open_parquet};
 use crate::table::{DataFile, Operation, Outcome, Rewrite, Snapshot, View, checkpoint_due, commit, write_checkpoint};
 use crate::{Error, Store};
 
@@ -74,7 +74,7 @@ pub async fn compact(store: &Store, settings: &Settings, days: Days, control: &C
     let mut done = Compacted::default();
     let mut damaged: Vec<(Date, Error)> = Vec::new();
     loop {
-        let view = View::open(store, &settings.table).await?;
+        let view = open_parquet(store, settings).await?;
         let snapshot = Snapshot::load_at(store, view.version()).await?;
         let mut jobs = jobs(&snapshot, settings, days);
         jobs.retain(|job| damaged.iter().all(|(date, _)| *date != job.date));

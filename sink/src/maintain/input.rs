@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
@@ -33,6 +34,8 @@ pub(super) struct Input {
     metadata: ArrowReaderMetadata,
     /// About the most bytes that a window may take.
     memory: u64,
+    /// Columns that the writer makes anew.
+    derived: Arc<[String]>,
     row_group: usize,
     /// The next row to be read, in the row group.
     next: u64,
@@ -65,7 +68,7 @@ impl Keys {
 
 impl Input {
     /// Reads the footer; a file of less than half of `memory` as a whole.
-    pub async fn open(store: Store, file: SnapshotFile, memory: u64) -> Result<Self, Error> {
+    pub async fn open(store: Store, file: SnapshotFile, memory: u64, derived: Arc<[String]>) -> Result<Self, Error> {
         let bad = |error: ParquetError| bad_file(&file.path, error);
         let mut object = Object::new(store.objects().clone(), file.path.as_str().into(), file.size);
         if file.size < memory / 2 {
@@ -76,8 +79,19 @@ impl Input {
         let rows = RecordBatch::new_empty(file_schema());
         let keys = Keys::of(&rows);
         let path = file.path.clone();
-        let input =
-            Self { path, object, metadata, memory, row_group: 0, next: 0, rows, keys, taken: 0, bytes_per_row: 0.0 };
+        let input = Self {
+            path,
+            object,
+            metadata,
+            memory,
+            derived,
+            row_group: 0,
+            next: 0,
+            rows,
+            keys,
+            taken: 0,
+            bytes_per_row: 0.0,
+        };
         if let Some(known) = &file.stats
             && known.records != input.rows_total()
         {
@@ -91,6 +105,12 @@ impl Input {
     pub fn rows_total(&self) -> u64 {
         let metadata = self.metadata.metadata();
         metadata.row_groups().iter().map(|group| u64::try_from(group.num_rows()).unwrap_or(0)).sum()
+    }
+
+    /// Compressed bytes of all rows.
+    pub fn bytes_total(&self) -> u64 {
+        let metadata = self.metadata.metadata();
+        metadata.row_groups().iter().map(|group| u64::try_from(group.compressed_size()).unwrap_or(0)).sum()
     }
 
     /// Whether what is in memory is all that is left.
@@ -218,16 +238,18 @@ impl Input {
         if self.next >= rows {
             (self.row_group, self.next) = (self.row_group + 1, 0);
         }
-        let conformed: Result<Vec<_>, String> = batches.iter().map(conform).collect();
+        let conformed: Result<Vec<_>, String> = batches.iter().map(|rows| conform(rows, &self.derived)).collect();
         let conformed = conformed.map_err(|reason| Error::BadFile { path: self.path.clone(), reason })?;
         concat_batches(&file_schema(), &conformed).map_err(Error::encoding)
     }
 }
 
-/// The columns of these rows as files have them today: those that an older file lacks are null.
-fn conform(rows: &RecordBatch) -> Result<RecordBatch, String> {
+/// The columns of these rows as they are written: those that an older file lacks are null, those that are derived from
+/// others are left out.
+fn conform(rows: &RecordBatch, derived: &[String]) -> Result<RecordBatch, String> {
     let schema = file_schema();
-    if let Some(field) = rows.schema().fields().iter().find(|field| schema.field_with_name(field.name()).is_err()) {
+    let is_known = |name: &String| schema.field_with_name(name).is_ok() || derived.contains(name);
+    if let Some(field) = rows.schema().fields().iter().find(|field| !is_known(field.name())) {
         return Err(format!("its column `{}` would be lost", field.name()));
     }
     let column = |field: &arrow_schema::FieldRef| match rows.column_by_name(field.name()) {

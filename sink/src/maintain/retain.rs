@@ -18,7 +18,7 @@ use logboom_config::Globs;
 use super::compact::{committed, on_own_thread};
 use super::input::read_columns;
 use super::rewrite::{Order, pieces, rewrite};
-use super::{Control, Settings};
+use super::{Control, Settings, open_parquet};
 use crate::table::{DataFile, FileStats, Operation, Outcome, Rewrite, Snapshot, SnapshotFile, View, commit};
 use crate::{Error, Store};
 
@@ -101,7 +101,7 @@ pub async fn retain(store: &Store, settings: &Settings, dry_run: bool, control: 
         return Ok(done);
     }
     let now = settings.table.clock.now().wall;
-    let view = View::open(store, &settings.table).await?;
+    let view = open_parquet(store, settings).await?;
     let snapshot = Snapshot::load_at(store, view.version()).await?;
     let (mut whole, mut some) = (Vec::new(), Vec::new());
     for file in snapshot.files {

@@ -8,6 +8,7 @@
 //! rewrite fails. Files of a rewrite that is not committed are garbage for vacuum.
 
 use std::hash::{DefaultHasher, Hasher};
+use std::sync::Arc;
 use std::time::Instant;
 
 use arrow_array::cast::AsArray;
@@ -107,10 +108,12 @@ pub(super) async fn rewrite(
 ) -> Result<Vec<DataFile>, Error> {
     assert!(order.inputs.len() <= FAN_IN, "{} inputs are more than are merged at once", order.inputs.len());
     let memory = settings.memory / order.inputs.len().max(1) as u64;
-    let opened: Vec<_> = order.inputs.iter().map(|file| Input::open(store.clone(), file.clone(), memory)).collect();
+    let derived: Arc<[String]> = settings.derived_columns.clone().into();
+    let open = |file: &SnapshotFile| Input::open(store.clone(), file.clone(), memory, derived.clone());
+    let opened: Vec<_> = order.inputs.iter().map(open).collect();
     let mut inputs: Vec<Input> = futures::stream::iter(opened).buffered(FETCHES).try_collect().await?;
     let total: u64 = inputs.iter().map(Input::rows_total).sum();
-    let mut output = Output::new(store, settings, order);
+    let mut output = Output::new(store, settings, order, inputs.iter().map(Input::bytes_total).sum());
     let (mut expected, mut done) = (Adder::default(), 0);
     loop {
         let began = Instant::now();
@@ -240,8 +243,7 @@ struct Output {
 }
 
 impl Output {
-    fn new(store: &Store, settings: &Settings, order: &Order<'_>) -> Self {
-        let bytes: u64 = order.inputs.iter().map(|file| file.size).sum();
+    fn new(store: &Store, settings: &Settings, order: &Order<'_>, bytes: u64) -> Self {
         let mut files = settings.files.clone();
         // Files are cut here; the writer cuts only if that was far off.
         files.target_file_size = ((settings.compact_file_size as f64 * OVERSIZE) as u64).max(OVERSIZE_MIN);

@@ -116,8 +116,9 @@ async fn judge(
     now: Timestamp,
     store_now: Timestamp,
 ) -> Result<Vacuumed, Error> {
-    let before = |now: Timestamp| now.checked_sub(settings.table.vacuum_grace).unwrap_or(Timestamp::MIN);
-    let (removed_before, put_before) = (before(now), before(store_now));
+    let grace = settings.table.vacuum_grace;
+    let removed_grace = settings.removed_grace.unwrap_or(grace);
+    let before = |now: Timestamp, grace| now.checked_sub(grace).unwrap_or(Timestamp::MIN);
     // The tombstones first: what is removed after that is still among the files.
     let removed = tombstones(store, &settings.table).await?;
     let snapshot = Snapshot::load(store).await?;
@@ -128,9 +129,16 @@ async fn judge(
         if live.contains(path) {
             continue;
         }
-        let removed_lately = removed.get(path).is_some_and(|ms| *ms > removed_before.as_millisecond());
         let garbage = Garbage { path: path.to_owned(), size: object.size, put_at: time_of(object) };
-        if removed_lately || garbage.put_at > put_before {
+        let waits = match removed.get(path) {
+            Some(removed_ms) => {
+                let removed_lately = *removed_ms > before(now, removed_grace).as_millisecond();
+                removed_lately || garbage.put_at > before(store_now, removed_grace)
+            }
+            // It may be about to be committed.
+            None => garbage.put_at > before(store_now, grace),
+        };
+        if waits {
             judged.waiting += 1;
             judged.waiting_bytes += garbage.size;
         } else {

@@ -17,6 +17,8 @@
 //! 7. Only then is anything acknowledged. And whatever happens here, no data file is deleted: the outcome that looks
 //!    like a failure may not be one.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -27,6 +29,9 @@ use crate::Error;
 
 /// Whoever loses races again and again waits no longer than after this many.
 const LOST_PAUSES_MAX: u32 = 5;
+/// Files of blocks are committed within this, however long the grace: writing them anew costs little, and so collectors
+/// that were told of different graces do no harm.
+const BLOCKS_AGE_MAX: Duration = Duration::from_secs(30 * 60);
 /// A rewrite whose view gets too old again while it is checked gives way after this many times.
 const REWRITE_RELOADS_MAX: u32 = 3;
 
@@ -156,7 +161,11 @@ fn give_up_after(attempts_max: u32, attempts: u32, version: u64, source: Error) 
 
 /// Files that are too old are no longer committed; see rule 5.
 fn check_age(view: &View, change: &Change<'_>, now: super::Moment) -> Result<(), Error> {
-    let (age, max) = (now.since(change.written_at()), view.file_age_max());
+    let age = now.since(change.written_at());
+    let max = match change {
+        Change::Blocks(_) => view.file_age_max().min(BLOCKS_AGE_MAX),
+        Change::Rewrite(_) => view.file_age_max(),
+    };
     if age > max && !change.files().is_empty() {
         return Err(Error::FilesTooOld { age, max });
     }

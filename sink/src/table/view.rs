@@ -4,7 +4,7 @@
 //! there is none). Blocks are filtered by a view and committed against the very same view: refresh it before
 //! filtering, never between. Marks only grow; a log that takes one back is damaged.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ pub struct View {
     /// The checkpoint it was opened from; what came later, it read commit by commit.
     checkpoint: Option<u64>,
     table_id: String,
+    /// The table's properties.
+    properties: BTreeMap<String, Option<String>>,
     marks: HashMap<StreamId, u64>,
     /// When it was last known that the log had no clean-up beyond `version`.
     loaded_at: Moment,
@@ -100,6 +102,11 @@ impl View {
     /// The table's identity.
     pub fn table_id(&self) -> &str {
         &self.table_id
+    }
+
+    /// A property of the table.
+    pub fn property(&self, key: &str) -> Option<&str> {
+        self.properties.get(key)?.as_deref()
     }
 
     /// The time now, by the clock that the view goes by.
@@ -205,6 +212,13 @@ impl View {
                 _ => {}
             }
         }
+        let metadata = actions.iter().rev().find_map(|action| match action {
+            Action::Metadata(metadata) => Some(metadata),
+            _ => None,
+        });
+        if let Some(metadata) = metadata {
+            self.properties.clone_from(&metadata.configuration);
+        }
         self.marks.extend(moved);
         self.version = version;
         Ok(())
@@ -303,13 +317,15 @@ impl View {
                 Name::Commit(version)
             }
         };
+        let (table_id, properties) = check_origin(log, origin, &actions)?;
         let mut view = Self {
             log: log.clone(),
             clock: clock.clone(),
             file_age_max,
             version: base,
             checkpoint,
-            table_id: check_origin(log, origin, &actions)?,
+            table_id,
+            properties,
             marks: HashMap::new(),
             loaded_at,
         };
@@ -363,8 +379,13 @@ impl Listed {
     }
 }
 
-/// Checks that these actions say what the table is and that it is ours. Returns its identity.
-fn check_origin(log: &Log, origin: Name, actions: &[Action]) -> Result<String, Error> {
+/// Checks that these actions say what the table is and that it is ours. Returns its identity and
+/// properties.
+fn check_origin(
+    log: &Log,
+    origin: Name,
+    actions: &[Action],
+) -> Result<(String, BTreeMap<String, Option<String>>), Error> {
     let protocol = actions.iter().rev().find_map(|action| match action {
         Action::Protocol(protocol) => Some(protocol),
         _ => None,
@@ -379,7 +400,7 @@ fn check_origin(log: &Log, origin: Name, actions: &[Action]) -> Result<String, E
     contract::check_protocol(protocol)
         .and_then(|()| contract::check_metadata(metadata))
         .map_err(|reason| foreign(log, reason))?;
-    Ok(metadata.id.clone())
+    Ok((metadata.id.clone(), metadata.configuration.clone()))
 }
 
 fn foreign(log: &Log, reason: impl Into<String>) -> Error {

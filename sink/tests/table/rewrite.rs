@@ -299,12 +299,44 @@ async fn a_compaction_put_where_the_log_is_cleaned_up_is_not_believed() {
 
 #[tokio::test]
 async fn files_that_waited_for_half_the_grace_are_not_committed() {
+    let second = Duration::from_secs(1);
+    // Of a long grace, a compaction may take half; blocks never wait for so long.
+    let half_hour = 1800 * second;
+    for (grace, limit) in [(600 * second, 300 * second), (100 * half_hour, half_hour)] {
+        too_old(grace, limit).await;
+    }
+    for (age, committed) in [(50 * half_hour, true), (50 * half_hour + second, false)] {
+        let store = memory();
+        let clock = StalledClock::new();
+        let mut options = with_clock(clock.clone());
+        options.vacuum_grace = 100 * half_hour;
+        let mut collector = Collector::new(&store, &options).await;
+        collector.deliver(&blocks(stream(1), 1..=2)).await;
+        let inputs = Snapshot::load(&store).await.unwrap().files;
+        let written_at = collector.view.now();
+        let add = [put_file(&store, &blocks(stream(1), 1..=2)).await];
+        clock.sleep(age);
+        let change = Rewrite {
+            operation: Operation::Compact,
+            snapshot: 1,
+            remove: &inputs,
+            add: &add,
+            compacted: true,
+            written_at,
+        };
+        let outcome = commit(&mut collector.view, change).await;
+        assert_eq!(outcome.is_ok(), committed, "{outcome:?}");
+        assert_once(&store, &blocks(stream(1), 1..=2)).await;
+    }
+}
+
+async fn too_old(grace: Duration, limit: Duration) {
     let store = memory();
     let clock = StalledClock::new();
-    let options = with_clock(clock.clone());
-    let half = options.vacuum_grace / 2;
+    let mut options = with_clock(clock.clone());
+    options.vacuum_grace = grace;
     let mut collector = Collector::new(&store, &options).await;
-    for (slept, committed) in [(half, true), (half + Duration::from_secs(1), false)] {
+    for (slept, committed) in [(limit, true), (limit + Duration::from_secs(1), false)] {
         let number = collector.view.mark(stream(1)) + 1;
         let block = blocks(stream(1), [number]);
         let written_at = collector.view.now();

@@ -1,8 +1,6 @@
 //! `logboom table vacuum`.
 
-use std::time::Duration;
-
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 use logboom_config::HumanDuration;
 use logboom_sink::maintain::vacuum;
@@ -16,7 +14,8 @@ use super::{Bar, Place, bytes, count};
 pub struct VacuumArgs {
     #[command(flatten)]
     place: Place,
-    /// Keep what nothing needs for so long, at least 1h; collectors must be told the same [default: `sink.vacuum_grace`]
+    /// Keep files that were part of the table for so long after their removal, for queries that still read them; those
+    /// that never were keep the grace of collectors [default: `sink.vacuum_grace`]
     #[arg(long, value_name = "DURATION")]
     grace: Option<HumanDuration>,
     /// Only print what would be deleted
@@ -28,13 +27,7 @@ pub struct VacuumArgs {
 pub async fn run(args: VacuumArgs) -> Result<()> {
     let (store, mut settings) = if args.dry_run { args.place.open_to_read()? } else { args.place.open()? };
     if let Some(HumanDuration(grace)) = args.grace {
-        if grace < Duration::from_secs(60 * 60) {
-            bail!(
-                "--grace is {}, which may delete files that are about to be committed; give at least 1h",
-                HumanDuration(grace)
-            );
-        }
-        settings.table.vacuum_grace = grace;
+        settings.removed_grace = Some(grace);
     }
     let bar = Bar::new("deleting", "files");
     let done = vacuum(&store, &settings, args.dry_run, &bar.control()).await?;
@@ -55,13 +48,12 @@ pub async fn run(args: VacuumArgs) -> Result<()> {
         done.garbage.iter().for_each(|garbage| println!("{}", garbage.path));
     }
     println!(
-        "{} {}, {}; {}, {}, wait until their grace of {} is over",
+        "{} {}, {}; {}, {}, wait until their grace is over",
         if args.dry_run { "would delete" } else { "deleted" },
         count(done.garbage.len() as u64, "file"),
         bytes(done.bytes()),
         count(done.waiting, "file"),
-        bytes(done.waiting_bytes),
-        HumanDuration(settings.table.vacuum_grace)
+        bytes(done.waiting_bytes)
     );
     if log_objects > 0 {
         println!("deleted {} of the log", count(log_objects as u64, "object"));
