@@ -38,7 +38,7 @@ impl Object {
         Ok(())
     }
 
-    fn from_memory(&self, range: &Range<u64>) -> Option<ParquetResult<Bytes>> {
+    fn in_memory(&self, range: &Range<u64>) -> Option<ParquetResult<Bytes>> {
         let whole = self.whole.as_ref()?;
         let inside = range.start <= range.end && range.end <= whole.len() as u64;
         let bytes = inside.then(|| whole.slice(range.start as usize..range.end as usize));
@@ -48,7 +48,7 @@ impl Object {
 
 impl AsyncFileReader for Object {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, ParquetResult<Bytes>> {
-        if let Some(bytes) = self.from_memory(&range) {
+        if let Some(bytes) = self.in_memory(&range) {
             return async move { bytes }.boxed();
         }
         async move { self.store.get_range(&self.path, range).await }.map_err(external).boxed()
@@ -56,7 +56,7 @@ impl AsyncFileReader for Object {
 
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, ParquetResult<Vec<Bytes>>> {
         if self.whole.is_some() {
-            let bytes = ranges.iter().map(|range| self.from_memory(range).expect("it is in memory")).collect();
+            let bytes = ranges.iter().map(|range| self.in_memory(range).expect("it is in memory")).collect();
             return async move { bytes }.boxed();
         }
         async move { self.store.get_ranges(&self.path, &ranges).await }.map_err(external).boxed()

@@ -203,7 +203,8 @@ async fn retention_and_compaction_at_once_bring_back_nothing_and_lose_nothing() 
             compact(&bed.store, &bed.settings, Days::Due, &control),
             retain(&bed.store, &bed.settings, false, &control),
         );
-        (compacted.unwrap(), retained.unwrap());
+        compacted.unwrap();
+        retained.unwrap();
         retain(&bed.store, &bed.settings, false, &control).await.unwrap();
         bed.forget(|_, category| category == "debug.x");
         bed.assert_rows().await;
