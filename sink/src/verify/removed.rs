@@ -19,9 +19,9 @@ use object_store::path::Path;
 use super::ledger::{Loss, Numbered};
 use super::rows::{self, Wanted};
 use super::seqs::Seqs;
+use crate::object::Object;
 use crate::parquet::{FileSettings, FileWriter};
 use crate::schema::file_schema;
-use crate::object::Object;
 use crate::table::{DataFile, SnapshotFile};
 use crate::{Error, Store};
 
