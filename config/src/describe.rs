@@ -155,7 +155,6 @@ fn describe_sink(text: &mut String, sink: &Sink) {
 fn describe_table(text: &mut String, what: &str, sink: &Sink) {
     let (size, level) = (ByteSize(sink.target_file_size), sink.compression_level);
     let _ = writeln!(text, "  writes {what}to {} in files of about {size}, zstd level {level}", sink.url);
-    let _ = writeln!(text, "  writes to {} in files of about {size}, zstd level {level}", sink.url);
     for rule in &sink.retention_rules {
         let _ = writeln!(text, "  keeps {} for {}", rule.categories, HumanDuration(rule.max_age));
     }

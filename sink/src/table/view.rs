@@ -4,7 +4,7 @@
 //! there is none). Blocks are filtered by a view and committed against the very same view: refresh it before
 //! filtering, never between. Marks only grow; a log that takes one back is damaged.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
