@@ -7,7 +7,7 @@ use futures::TryStreamExt;
 use jiff::civil::date;
 use logboom_config::Sink;
 use logboom_query::Session;
-use logboom_sink::table::{Snapshot, SnapshotFile};
+use logboom_sink::table::{DataFile, Snapshot, SnapshotFile};
 use logboom_sink::{FileSettings, Store, merge};
 use logboom_wire::block::{BlockPlace, Encoder};
 use logboom_wire::{Rows, RunKey, StreamId};
@@ -57,7 +57,8 @@ async fn merged(records: usize) -> Merged {
     let file = files.remove(0);
     let bytes = std::fs::read(folder.path().join(&file.path)).unwrap();
     let metadata = ParquetMetaDataReader::new().parse_and_finish(&bytes::Bytes::from(bytes)).unwrap();
-    let file = SnapshotFile { path: file.path, size: file.size, date: file.date, stats: Some(file.stats) };
+    let DataFile { path, size, date, stats, crc32c } = file;
+    let file = SnapshotFile { path, size, date, stats: Some(stats), crc32c, compacted: false };
     Merged { folder, file, metadata }
 }
 
@@ -82,7 +83,7 @@ impl Merged {
     /// Bytes read by a query: all, and those of a query that is answered by the footer.
     async fn cost(&self, sql: &str) -> (String, u64) {
         let store = Store::open_to_read(self.folder.path().to_str().unwrap(), &BTreeMap::new()).unwrap();
-        let snapshot = Snapshot { version: 1, files: vec![self.file.clone()] };
+        let snapshot = Snapshot { version: 1, files: vec![self.file.clone()], columns: vec![] };
         let session = Session::over(snapshot, &store).unwrap();
         let mut rows = session.sql(sql).await.unwrap();
         let batches: Vec<_> = (&mut rows).try_collect().await.unwrap();

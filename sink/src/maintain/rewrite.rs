@@ -170,8 +170,9 @@ fn take(inputs: &mut [Input], keep: Keep<'_>, done: &mut u64) -> (Vec<RowRef>, V
     }
     let mut runs: Vec<(usize, std::ops::Range<usize>)> = Vec::new();
     for (index, (input, end)) in inputs.iter().zip(&until).enumerate() {
-        let mut start = input.rows().start;
-        for row in start..*end {
+        let taken = input.rows().start..*end;
+        let mut start = taken.start;
+        for row in taken {
             if row + 1 == *end || input.category(row) != input.category(row + 1) {
                 runs.push((index, start..row + 1));
                 start = row + 1;

@@ -1,6 +1,7 @@
 //! What may be missing: by loss records, by blocks that were set aside.
 
 use arrow_array::cast::AsArray;
+use logboom_config::Sink;
 use logboom_sink::paths::Name;
 use logboom_sink::table::SnapshotFile;
 use logboom_sink::verify::Scope;
@@ -118,7 +119,7 @@ async fn what_retention_removes_is_explained_also_when_the_explanation_is_remove
     use std::collections::BTreeSet;
 
     async fn tell(store: &Store, files: &[SnapshotFile], categories: Option<&BTreeSet<String>>) -> Vec<DataFile> {
-        let settings = FileSettings { target_file_size: 1 << 30, compression_level: 1, row_group_rows: 1 << 20 };
+        let settings = FileSettings { target_file_size: 1 << 30, ..FileSettings::from(&Sink::at("memory://")) };
         let removed = Removed { files, categories };
         removed.tell(store, jiff::civil::date(2026, 2, 2), (START + 9_999_999) * 1_000_000, &settings).await.unwrap()
     }

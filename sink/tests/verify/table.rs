@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow_array::{BooleanArray, RecordBatch};
 use bytes::Bytes;
 use jiff::civil::date;
+use logboom_config::Sink;
 use logboom_sink::paths::Name;
 use logboom_sink::table::{Batch, DataFile, Outcome, Snapshot, SnapshotFile, TableOptions, View, commit};
 use logboom_sink::verify::{Progress, Report, Scope, verify};
@@ -88,7 +89,7 @@ impl Table {
 
     /// Commits blocks; the path of the file that they are in.
     pub async fn commit(&mut self, blocks: &[Block]) -> String {
-        let settings = FileSettings { target_file_size: 256 << 20, compression_level: 1, row_group_rows: 1 << 20 };
+        let settings = FileSettings::from(&Sink::at("memory://"));
         let files = merge(&self.store, blocks, date(2026, 1, 2), &settings).await.unwrap();
         let marks =
             blocks.iter().map(|block| (block.header().stream, block.header().number)).collect::<BTreeMap<_, _>>();
@@ -97,7 +98,8 @@ impl Table {
     }
 
     pub async fn commit_files(&mut self, files: &[DataFile], marks: &[(StreamId, u64)]) {
-        let outcome = commit(&mut self.view, Batch { files, marks }).await.unwrap();
+        let written_at = self.view.now();
+        let outcome = commit(&mut self.view, Batch { files, marks, written_at }).await.unwrap();
         assert!(matches!(outcome, Outcome::Committed { .. }));
     }
 
