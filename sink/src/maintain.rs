@@ -83,7 +83,7 @@ impl From<&logboom_config::Sink> for Settings {
             compact_file_size: sink.compact_file_size,
             retention: Retention::from(sink),
             removed_grace: None,
-            derived_columns: Vec::new(),
+            derived_columns: sink.promote.iter().map(|promoted| promoted.column.clone()).collect(),
             memory: Self::MEMORY,
             rest: 0.0,
         }

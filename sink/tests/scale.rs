@@ -78,7 +78,7 @@ async fn commit_time(store: &Store, view: &mut View, commits: u64) -> Duration {
     for n in 0..commits {
         let name = Name::new_data(date(2026, 2, 4));
         let stats = FileStats { records: 1, ..FileStats::default() };
-        let files = [DataFile { path: name.to_string(), size: 1, date: date(2026, 2, 4), stats }];
+        let files = [DataFile { path: name.to_string(), size: 1, date: date(2026, 2, 4), stats, crc32c: None }];
         let marks = [(stream(1_000_000 + n), 1)];
         let began = Instant::now();
         let written_at = view.now();

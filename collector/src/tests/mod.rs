@@ -197,19 +197,19 @@ async fn routes_are_changed_once_nothing_is_half_committed() {
     let (routes, default) = tables.split_mut();
     // A crash between the commits of block 3.
     let background = TaskTracker::new();
-    assert!(default.commit(&[], &[(world::stream(1), 2)], &background).await.unwrap());
-    assert!(routes[0].commit(&[], &[(world::stream(1), 3)], &background).await.unwrap());
+    assert!(default.commit(&[], None, &[(world::stream(1), 2)], &background).await.unwrap());
+    assert!(routes[0].commit(&[], None, &[(world::stream(1), 3)], &background).await.unwrap());
 
     let found = change_routes(&new, false).await.unwrap();
     assert_eq!((found.changed, found.unfinished.values().copied().collect::<Vec<_>>()), (false, vec![1]));
     assert!(open(&new).await.is_err() && open(&old).await.is_ok());
-    assert!(default.commit(&[], &[(world::stream(1), 3)], &background).await.unwrap());
+    assert!(default.commit(&[], None, &[(world::stream(1), 3)], &background).await.unwrap());
     let found = change_routes(&new, false).await.unwrap();
     assert!(found.changed && found.unfinished.is_empty());
     assert!(open(&new).await.is_ok() && open(&old).await.is_err());
 
     // Also to none at all, and by force while there is something left.
-    assert!(routes[0].commit(&[], &[(world::stream(2), 1)], &background).await.unwrap());
+    assert!(routes[0].commit(&[], None, &[(world::stream(2), 1)], &background).await.unwrap());
     let none = Sink::at(url("default"));
     assert!(!change_routes(&none, false).await.unwrap().changed);
     assert!(change_routes(&none, true).await.unwrap().changed);

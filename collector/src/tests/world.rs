@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
-use logboom_config::Globs;
+use logboom_config::{Globs, Sink};
 use logboom_sink::paths::{Name, REJECTED_FOLDER};
 use logboom_sink::table::{Snapshot, TableOptions, Timing, View, set_property};
 use logboom_sink::{FileSettings, Store};
@@ -30,6 +30,7 @@ use crate::StartError;
 use crate::batch::{Batch, Entry};
 use crate::committer::Committer;
 use crate::marks::Marks;
+use crate::output::OutputRatio;
 use crate::tables::{TableSettings, Tables};
 
 /// The routes, in order; the default table comes after them.
@@ -208,7 +209,11 @@ impl World {
             std::array::from_fn(|_| Faults { death: death.clone(), ..Faults::default() });
         let tables = self.tables_with(&ROUTES, &faults).await.unwrap();
         let marks = Marks::new(tables.default_table().view.clone());
-        Collector { committer: Committer { tables, marks, background: TaskTracker::new() }, faults, death }
+        Collector {
+            committer: Committer { tables, marks, output: OutputRatio::default(), background: TaskTracker::new() },
+            faults,
+            death,
+        }
     }
 
     /// The tables with other routes.
@@ -323,7 +328,8 @@ impl World {
 }
 
 fn settings(store: Store) -> TableSettings {
-    let files = FileSettings { target_file_size: 1 << 20, compression_level: 1, row_group_rows: 1024, promote: vec![] };
+    let files =
+        FileSettings { target_file_size: 1 << 20, row_group_rows: 1024, ..FileSettings::from(&Sink::at("memory://")) };
     TableSettings { store, files, options: options() }
 }
 

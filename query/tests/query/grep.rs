@@ -87,7 +87,7 @@ async fn a_limit_ends_the_search_and_a_count_has_no_columns() {
     let rows = table.session().grep(grep("timeout")).unwrap().limited(2);
     let batches: Vec<_> = rows.try_collect().await.unwrap();
     assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), 2);
-    let rows = table.session().grep(Grep { wanted: Wanted::Count, ..grep("timeout") });
+    let rows = table.session().grep(Grep { wanted: Wanted::Count, ..grep("timeout") }).unwrap();
     let batches: Vec<_> = rows.try_collect().await.unwrap();
     assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), 3);
     assert!(batches.iter().all(|batch| batch.num_columns() == 0));
@@ -96,7 +96,7 @@ async fn a_limit_ends_the_search_and_a_count_has_no_columns() {
 #[tokio::test]
 async fn matches_are_sorted_by_time_over_files_and_categories() {
     let table = small();
-    let mut rows = table.session().grep(Grep { categories: globs("nginx.*"), ..grep("") }).sorted_by_time();
+    let mut rows = table.session().grep(Grep { categories: globs("nginx.*"), ..grep("") }).unwrap().sorted_by_time();
     let mut text = Vec::new();
     Output::Lines.write(rows.schema(), &mut rows, &mut text).await.unwrap();
     let text = String::from_utf8(text).unwrap();

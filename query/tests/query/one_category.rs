@@ -8,7 +8,7 @@ use jiff::civil::date;
 use logboom_config::Sink;
 use logboom_query::Session;
 use logboom_sink::table::{DataFile, Snapshot, SnapshotFile};
-use logboom_sink::{FileSettings, Store, merge};
+use logboom_sink::{FileFormat, FileSettings, Store, merge};
 use logboom_wire::block::{BlockPlace, Encoder};
 use logboom_wire::{Rows, RunKey, StreamId};
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
@@ -83,7 +83,7 @@ impl Merged {
     /// Bytes read by a query: all, and those of a query that is answered by the footer.
     async fn cost(&self, sql: &str) -> (String, u64) {
         let store = Store::open_to_read(self.folder.path().to_str().unwrap(), &BTreeMap::new()).unwrap();
-        let snapshot = Snapshot { version: 1, files: vec![self.file.clone()], columns: vec![] };
+        let snapshot = Snapshot { version: 1, format: FileFormat::Parquet, files: vec![self.file.clone()], columns: vec![] };
         let session = Session::over(snapshot, &store).unwrap();
         let mut rows = session.sql(sql).await.unwrap();
         let batches: Vec<_> = (&mut rows).try_collect().await.unwrap();

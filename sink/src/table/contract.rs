@@ -188,6 +188,8 @@ mod tests {
 
     use arrow_schema::DataType;
 
+    use crate::schema::table_schema;
+
     use super::*;
 
     fn created() -> (Protocol, Metadata) {

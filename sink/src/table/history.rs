@@ -2,6 +2,8 @@
 
 use futures::{StreamExt, TryStreamExt};
 
+use logboom_config::FileFormat;
+
 use super::TableOptions;
 use super::actions::{self, Action, CommitInfo};
 use super::log::Log;
@@ -25,7 +27,7 @@ pub struct Entry {
     pub files_added: u64,
     /// Files that no longer are.
     pub files_removed: u64,
-    /// Rows of the files that were added.
+    /// Rows of the files that were added; of a table in JSON, of its indexes.
     pub rows_added: u64,
     /// Bytes of the files that were added.
     pub bytes_added: u64,
@@ -43,7 +45,7 @@ impl Entry {
                 Action::Add(add) => {
                     entry.files_added += 1;
                     entry.bytes_added += u64::try_from(add.size).unwrap_or(0);
-                    let stats = add.stats.as_deref().and_then(FileStats::from_json);
+                    let stats = add.stats.as_deref().and_then(|text| FileStats::from_json(text, FileFormat::Parquet));
                     entry.rows_added += stats.map_or(0, |stats| stats.records);
                 }
                 Action::Remove(_) => entry.files_removed += 1,
