@@ -51,7 +51,7 @@ async fn each_category_is_one_member_and_the_whole_is_the_lines_of_all() {
             lines.split_inclusive(|byte| *byte == b'\n').map(|line| serde_json::from_slice(line).unwrap()).collect();
         assert_eq!(lines.len(), records);
         assert!(lines.iter().all(|line| line["category"] == category));
-        let hosts = (records > 2).then(|| ("h0".to_owned(), "h2".to_owned())).unwrap_or(("h0".into(), "h0".into()));
+        let hosts = ("h0".to_owned(), if records > 2 { "h2" } else { "h0" }.to_owned());
         let expected = FileStats {
             records: records as u64,
             timestamp: Some((0, records as i64 - 1)),

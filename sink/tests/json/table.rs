@@ -36,7 +36,7 @@ async fn what_is_committed_is_the_index_and_a_checkpoint_keeps_it() {
     rows.push(row("b", 5, "x"));
     let file = write(&store, &batch(&rows), &settings()).await.unwrap();
     let stream = StreamId::from_bytes([7; 16]);
-    let outcome = commit(&mut view, Batch { files: &[file.clone()], marks: &[(stream, 3)] }).await.unwrap();
+    let outcome = commit(&mut view, Batch { files: std::slice::from_ref(&file), marks: &[(stream, 3)] }).await.unwrap();
     assert_eq!(outcome, Outcome::Committed { version: 1 });
     for checkpointed in [false, true] {
         if checkpointed {
