@@ -22,6 +22,7 @@ use logboom_sink::Store;
 use logboom_sink::table::Snapshot;
 use object_store::ObjectStore;
 
+use crate::counts::CountByCategory;
 use crate::error::Error;
 use crate::functions;
 use crate::rows::Rows;
@@ -98,6 +99,7 @@ impl Session {
         let store = Arc::new(CountingStore::new(self.store.clone(), meter.clone(), self.gap));
         let mut context = SessionContext::new_with_config_rt(config(), self.runtime.clone());
         functions::register(&mut context)?;
+        context.add_optimizer_rule(Arc::new(CountByCategory));
         let table = Arc::new(LogTable::new(self.files.clone(), store, store_url()));
         context.register_table(TABLE, within(table, self.range)?)?;
 

@@ -84,8 +84,14 @@ impl LogTable {
         Self { files, store, url }
     }
 
+    /// Opens the files of one scan.
+    pub(crate) fn readers(&self, state: &dyn Session, with_page_index: bool) -> Readers {
+        let metadata = state.runtime_env().cache_manager.get_file_metadata_cache();
+        Readers::new(CachedParquetFileReaderFactory::new(self.store.clone(), metadata), with_page_index)
+    }
+
     /// The files that may hold a matching record.
-    fn prune(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<PartitionedFile>> {
+    pub(crate) fn prune(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<PartitionedFile>> {
         let by_date = self.keep_by_date(state, filters)?;
         let by_bounds = self.keep_by_bounds(state, filters)?;
         let kept = self.files.files.iter().zip(by_date.iter().zip(by_bounds));
@@ -157,15 +163,13 @@ impl TableProvider for LogTable {
             return Ok(Arc::new(EmptyExec::new(schema)));
         }
 
-        let metadata = state.runtime_env().cache_manager.get_file_metadata_cache();
         let options =
             TableParquetOptions { global: state.config_options().execution.parquet.clone(), ..Default::default() };
         let date = Arc::new(table_columns().field_with_name(PARTITION_COLUMN)?.clone());
         let schema = TableSchema::builder(file_columns()).with_table_partition_cols(vec![date]).build();
-        let readers = CachedParquetFileReaderFactory::new(self.store.clone(), metadata);
         let source = ParquetSource::new(schema)
             .with_table_parquet_options(options)
-            .with_parquet_file_reader_factory(Arc::new(Readers::new(readers, !filters.is_empty())));
+            .with_parquet_file_reader_factory(Arc::new(self.readers(state, !filters.is_empty())));
         let scan = FileScanConfigBuilder::new(self.url.clone(), Arc::new(source))
             .with_statistics(statistics_of(&files))
             .with_file_groups(deal(files, state.config().target_partitions()))
@@ -176,7 +180,7 @@ impl TableProvider for LogTable {
     }
 }
 
-fn is_about_date(filter: &Expr) -> bool {
+pub(crate) fn is_about_date(filter: &Expr) -> bool {
     expr_applicable_for_cols(&[PARTITION_COLUMN], filter)
 }
 

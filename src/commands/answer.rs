@@ -106,17 +106,16 @@ impl AnswerArgs {
 
     /// Writes text that is harmless already.
     pub fn print_text(&self, text: &str) -> Result<()> {
-        let written = match &self.to {
+        match &self.to {
             Some(path) => std::fs::write(path, text).with_context(|| format!("cannot write to {}", path.display())),
             None if stdout().is_terminal() => {
                 let mut pager = Pager::new(!self.no_pager, || {});
                 let written = pager.write_all(text.as_bytes()).and_then(|()| pager.flush());
                 pager.wait();
-                return through(written);
+                through(written)
             }
-            None => return through(stdout().write_all(text.as_bytes())),
-        };
-        written
+            None => through(stdout().write_all(text.as_bytes())),
+        }
     }
 
     /// Says what was found and what that has cost, unless nobody wants to know.
