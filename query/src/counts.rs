@@ -13,6 +13,7 @@ use arrow_cast::cast;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::Column;
 use datafusion::common::tree_node::Transformed;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::memory::MemorySourceConfig;
@@ -20,6 +21,7 @@ use datafusion::datasource::physical_plan::parquet::ParquetFileReaderFactory;
 use datafusion::datasource::{TableType, provider_as_source, source_as_provider};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::functions_aggregate::expr_fn::sum;
+use datafusion::logical_expr::expr_rewriter::unnormalize_cols;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, TableScan, col};
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
@@ -70,12 +72,12 @@ fn replacement(aggregate: &Aggregate) -> Result<Option<LogicalPlan>> {
     }
     let Some(counts) = Counts::of(scan) else { return Ok(None) };
     let scan = LogicalPlanBuilder::scan(scan.table_name.clone(), provider_as_source(Arc::new(counts)), None)?;
-    let total = sum(col(RECORDS));
-    let total_name = total.schema_name().to_string();
+    let summed = scan.aggregate(vec![Expr::Column(group.clone())], vec![sum(col(RECORDS))])?;
+    let total = Column::from(summed.schema().qualified_field(1));
     let names = aggregate.schema.fields().iter().skip(1);
-    let totals = names.map(|field| col(datafusion::common::Column::from_name(&total_name)).alias(field.name()));
+    let totals = names.map(|field| Expr::Column(total.clone()).alias(field.name()));
     let columns: Vec<_> = std::iter::once(Expr::Column(group.clone())).chain(totals).collect();
-    Ok(Some(scan.aggregate(vec![Expr::Column(group.clone())], vec![total])?.project(columns)?.build()?))
+    Ok(Some(summed.project(columns)?.build()?))
 }
 
 /// `count(*)`, which the planner has made `count(1)` of.
@@ -100,7 +102,9 @@ impl Counts {
         let table = source_as_provider(&scan.source).ok()?;
         (table.as_ref() as &dyn std::any::Any).downcast_ref::<LogTable>()?;
         let fields = vec![Field::new(CATEGORY, DataType::Utf8View, false), Field::new(RECORDS, DataType::Int64, false)];
-        Some(Self { table, filters: scan.filters.clone(), schema: Arc::new(Schema::new(fields)) })
+        // As a table is given them: without its name.
+        let filters = unnormalize_cols(scan.filters.clone());
+        Some(Self { table, filters, schema: Arc::new(Schema::new(fields)) })
     }
 }
 
