@@ -290,10 +290,19 @@ mod tests {
 
     #[test]
     fn what_is_not_json_has_no_values() {
-        let deep = format!("{{\"a\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
-        for text in ["", "GET /", "{", r#"{"a":1"#, r#"{"a":1} x"#, r#"{"a" 1}"#, "[", deep.as_str()] {
+        for text in ["", "GET /", "{", r#"{"a":1"#, r#"{"a":1} x"#, r#"{"a" 1}"#, "["] {
             assert_eq!(get(text, &["a"]), None);
         }
+    }
+
+    #[test]
+    fn a_value_of_any_depth_is_passed_over_or_given_and_never_overflows_the_stack() {
+        let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+        let text = format!("{{\"a\":{deep},\"b\":2}}");
+        assert!(get(&text, &["a"]) == Some(deep.as_str()));
+        assert!(get(&text, &["a", "0"]).is_none_or(|value| deep.contains(value)));
+        assert!(get(&text, &["b"]).is_none_or(|value| value == "2"));
+        assert!(length(&deep).is_none_or(|length| length == 1));
     }
 
     #[test]

@@ -13,6 +13,7 @@
 mod bounds;
 mod cells;
 mod columns;
+mod counts;
 mod error;
 mod file;
 mod footers;

@@ -22,6 +22,7 @@ use logboom_sink::table::Snapshot;
 use logboom_sink::{FileFormat, Store};
 use object_store::ObjectStore;
 
+use crate::counts::CountByCategory;
 use crate::error::Error;
 use crate::functions;
 use crate::json::{Indexes, JsonTable};
@@ -128,6 +129,7 @@ impl Session {
         let store = Arc::new(CountingStore::new(self.store.clone(), meter.clone(), self.gap));
         let mut context = SessionContext::new_with_config_rt(config(), self.runtime.clone());
         functions::register(&mut context)?;
+        context.add_optimizer_rule(Arc::new(CountByCategory));
         context.register_table(TABLE, within(self.contents.table(store), self.range)?)?;
 
         let state = context.state();

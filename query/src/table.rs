@@ -92,6 +92,12 @@ impl LogTable {
         Self { files, store, url }
     }
 
+    /// Opens the files of one scan.
+    pub(crate) fn readers(&self, state: &dyn Session, with_page_index: bool) -> Readers {
+        let metadata = state.runtime_env().cache_manager.get_file_metadata_cache();
+        Readers::new(CachedParquetFileReaderFactory::new(self.store.clone(), metadata), with_page_index)
+    }
+
     /// The files that may hold a matching record.
     pub(crate) fn prune(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<PartitionedFile>> {
         let by_date = self.keep_by_date(state, filters)?;
@@ -180,15 +186,13 @@ impl TableProvider for LogTable {
             return empty(projection, self.schema());
         }
 
-        let metadata = state.runtime_env().cache_manager.get_file_metadata_cache();
         let options =
             TableParquetOptions { global: state.config_options().execution.parquet.clone(), ..Default::default() };
         let Columns { file, date, .. } = self.files.columns.clone();
         let schema = TableSchema::builder(file).with_table_partition_cols(vec![date]).build();
-        let readers = CachedParquetFileReaderFactory::new(self.store.clone(), metadata);
         let source = ParquetSource::new(schema)
             .with_table_parquet_options(options)
-            .with_parquet_file_reader_factory(Arc::new(Readers::new(readers, !filters.is_empty())));
+            .with_parquet_file_reader_factory(Arc::new(self.readers(state, !filters.is_empty())));
         let scan = FileScanConfigBuilder::new(self.url.clone(), Arc::new(source))
             .with_statistics(statistics_of(&files, &self.files.columns.table))
             .with_file_groups(deal(files, state.config().target_partitions()))
@@ -199,7 +203,7 @@ impl TableProvider for LogTable {
     }
 }
 
-fn is_about_date(filter: &Expr) -> bool {
+pub(crate) fn is_about_date(filter: &Expr) -> bool {
     expr_applicable_for_cols(&[PARTITION_COLUMN], filter)
 }
 

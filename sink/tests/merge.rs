@@ -13,7 +13,7 @@ use arrow_array::{Array, RecordBatch};
 use bytes::Bytes;
 use logboom_config::{Promoted, PromotedType};
 use logboom_sink::table::DataFile;
-use logboom_sink::{FileSettings, MergeError, Store, merge, merge_categories};
+use logboom_sink::{FileFormat, FileSettings, MergeError, Store, merge, merge_categories};
 use logboom_wire::block::{BlockPlace, Encoder};
 use logboom_wire::{Block, Record, Rows, RunKey, StreamId};
 use object_store::ObjectStoreExt;
@@ -27,9 +27,6 @@ fn settings() -> FileSettings {
         merge_memory: 64 << 20,
         promote: vec![],
         format: FileFormat::Parquet,
-        target_file_size: 256 << 20,
-        compression_level: 1,
-        row_group_rows: 1 << 20,
     }
 }
 

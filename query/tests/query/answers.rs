@@ -200,3 +200,33 @@ async fn a_trace_is_found_by_its_id() {
     assert_eq!(trace.records(), 0);
     assert_eq!(trace.usage.files_read, 0, "the log knows that the file has no trace at all");
 }
+
+#[tokio::test]
+async fn categories_are_counted_by_whole_row_groups_and_the_counts_are_the_same() {
+    let mut table = Table::new();
+    for day in 1..=3 {
+        let mut records = busy(&format!("2026-03-0{day}T00:00:00Z"), "app", 3_000);
+        records.extend(busy(&format!("2026-03-0{day}T00:00:00Z"), &"x".repeat(100), 10 * day));
+        records.extend(busy(&format!("2026-03-0{day}T00:00:00Z"), "y", 20));
+        table.file(&records);
+    }
+    // `host || ''` is no column, so that one is counted record by record.
+    for rest in ["", "WHERE date >= '2026-03-02'", "WHERE timestamp >= '2026-03-02T00:00:05Z'", "WHERE host = 'web-1'"]
+    {
+        let by = |group: &str| {
+            format!("SELECT {group} AS c, count(*) AS n, count(1) FROM logs {rest} GROUP BY {group} ORDER BY c")
+        };
+        let quick = table.ask(&by("category")).await;
+        let slow = table.ask(&by("category || ''")).await;
+        assert_eq!(quick.lines().await, slow.lines().await, "{rest}");
+        assert_eq!(quick.rows(), 3, "{rest}");
+    }
+    let all = "SELECT category, count(*) FROM logs GROUP BY category";
+    let (quick, columns) = (table.ask(all).await.usage, table.ask("SELECT max(category) FROM logs").await.usage);
+    println!("{quick}, and to read the column: {columns}");
+    let sql =
+        format!("SELECT sum(n) FROM (SELECT category, count(*) AS n FROM logs GROUP BY category HAVING count(*) > 60)");
+    assert_eq!(table.ask(&sql).await.number(), 9_000);
+    let sql = "SELECT count(*) FROM (SELECT category, count(body_bytes) FROM logs GROUP BY category)";
+    assert_eq!(table.ask(sql).await.number(), 3);
+}

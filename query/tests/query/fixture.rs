@@ -48,7 +48,8 @@ pub fn record(timestamp: &str, category: &str, body: &str) -> Record {
 /// `count` records of one category, a second apart, with bodies that hardly compress.
 pub fn busy(start: &str, category: &str, count: usize) -> Vec<Record> {
     let start: Timestamp = start.parse().unwrap();
-    let mut noise = 0x9e37_79b9_7f4a_7c15_u64 ^ category.bytes().fold(0, |n, b| n * 31 + u64::from(b));
+    let mut noise =
+        0x9e37_79b9_7f4a_7c15_u64 ^ category.bytes().fold(0_u64, |n, b| n.wrapping_mul(31).wrapping_add(u64::from(b)));
     let mut word = || {
         noise ^= noise << 13;
         noise ^= noise >> 7;

@@ -152,7 +152,7 @@ async fn on_a_terminal_a_line_cannot_move_the_cursor() {
     table.file(&[record("2026-03-01T10:00:00Z", "app", "a\u{1b}[2Jb\r\u{9b}c\u{202e}d")]);
     for output in [Output::Lines, Output::Json, Output::Csv, Output::Table] {
         let wanted = if output == Output::Lines { Wanted::Lines } else { Wanted::Records };
-        let mut rows = table.session().grep(Grep { wanted, ..grep("") });
+        let mut rows = table.session().grep(Grep { wanted, ..grep("") }).unwrap();
         let mut text = Vec::new();
         output.write_to_terminal(rows.schema(), &mut rows, &mut text).await.unwrap();
         let text = String::from_utf8(text).unwrap();

@@ -83,7 +83,8 @@ impl Merged {
     /// Bytes read by a query: all, and those of a query that is answered by the footer.
     async fn cost(&self, sql: &str) -> (String, u64) {
         let store = Store::open_to_read(self.folder.path().to_str().unwrap(), &BTreeMap::new()).unwrap();
-        let snapshot = Snapshot { version: 1, format: FileFormat::Parquet, files: vec![self.file.clone()], columns: vec![] };
+        let snapshot =
+            Snapshot { version: 1, format: FileFormat::Parquet, files: vec![self.file.clone()], columns: vec![] };
         let session = Session::over(snapshot, &store).unwrap();
         let mut rows = session.sql(sql).await.unwrap();
         let batches: Vec<_> = (&mut rows).try_collect().await.unwrap();

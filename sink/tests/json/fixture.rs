@@ -76,6 +76,8 @@ pub fn settings() -> FileSettings {
         target_file_size: 256 << 20,
         compression_level: 5,
         row_group_rows: 1 << 20,
+        merge_memory: 64 << 20,
+        promote: vec![],
     }
 }
 
@@ -108,7 +110,14 @@ pub async fn members(store: &Store, file: &DataFile) -> Vec<Member> {
 }
 
 pub fn snapshot_file(file: &DataFile) -> SnapshotFile {
-    SnapshotFile { path: file.path.clone(), size: file.size, date: file.date, stats: None }
+    SnapshotFile {
+        path: file.path.clone(),
+        size: file.size,
+        date: file.date,
+        stats: None,
+        crc32c: None,
+        compacted: false,
+    }
 }
 
 pub async fn object(store: &Store, path: &str) -> Bytes {

@@ -129,7 +129,7 @@ async fn all_files_that_a_snapshot_reaches_are_referenced() {
         files.push(snapshot_file(&file));
     }
     assert!(expected.len() > 3);
-    let snapshot = Snapshot { version: 1, format: FileFormat::Json, files };
+    let snapshot = Snapshot { version: 1, format: FileFormat::Json, files, columns: vec![] };
     let referenced = referenced_objects(&store, &snapshot).await.unwrap();
     assert!(referenced.iter().eq(expected.keys()));
     for path in &referenced {

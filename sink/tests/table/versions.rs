@@ -36,8 +36,9 @@ fn block(of: u8, number: u64, body: &str) -> Block {
 
 async fn append(store: &Store, view: &mut View, of: u8, number: u64, body: &str) {
     let settings = FileSettings::from(&logboom_config::Sink::at("unused"));
+    let written_at = view.now();
     let files = merge(store, &[block(of, number, body)], date(2026, 1, 2), &settings).await.unwrap();
-    let outcome = commit(view, Batch { files: &files, marks: &[(stream(of), number)] }).await.unwrap();
+    let outcome = commit(view, Batch { files: &files, marks: &[(stream(of), number)], written_at }).await.unwrap();
     assert!(matches!(outcome, Outcome::Committed { .. }));
 }
 
