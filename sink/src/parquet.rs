@@ -10,7 +10,7 @@ mod stats;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::{FieldRef, Schema, SchemaRef};
+use arrow_schema::SchemaRef;
 use jiff::civil::Date;
 use logboom_config::{FileFormat, Promoted};
 use object_store::buffered::BufWriter;
@@ -131,16 +131,6 @@ impl FileWriter {
     /// Writes nothing yet. Will be given rows of [`file_schema`], and makes the columns of promoted attributes.
     pub fn new(store: Store, date: Date, settings: FileSettings) -> Self {
         let schema = promote::schema_with(&settings.promote);
-        Self::of(store, date, settings, schema)
-    }
-
-    /// Writes nothing yet. Will be given rows of [`file_schema`] with these columns besides, as they are to be.
-    pub fn with_columns(store: Store, date: Date, settings: FileSettings, columns: &[FieldRef]) -> Self {
-        let fields: Vec<FieldRef> = file_schema().fields().iter().chain(columns).cloned().collect();
-        Self::of(store, date, FileSettings { promote: Vec::new(), ..settings }, Arc::new(Schema::new(fields)))
-    }
-
-    fn of(store: Store, date: Date, settings: FileSettings, schema: SchemaRef) -> Self {
         let pages = PagesHeld::default();
         let options = ArrowWriterOptions::new()
             .with_properties(settings.writer_properties())

@@ -224,8 +224,8 @@ async fn categories_are_counted_by_whole_row_groups_and_the_counts_are_the_same(
     let all = "SELECT category, count(*) FROM logs GROUP BY category";
     let (quick, columns) = (table.ask(all).await.usage, table.ask("SELECT max(category) FROM logs").await.usage);
     println!("{quick}, and to read the column: {columns}");
-    let sql =
-        format!("SELECT sum(n) FROM (SELECT category, count(*) AS n FROM logs GROUP BY category HAVING count(*) > 60)");
+    let sql = "SELECT sum(n) FROM (SELECT category, count(*) AS n FROM logs GROUP BY category HAVING count(*) > 60)"
+        .to_owned();
     assert_eq!(table.ask(&sql).await.number(), 9_000);
     let sql = "SELECT count(*) FROM (SELECT category, count(body_bytes) FROM logs GROUP BY category)";
     assert_eq!(table.ask(sql).await.number(), 3);

@@ -20,6 +20,7 @@ use super::input::read_columns;
 use super::rewrite::{Order, pieces, rewrite};
 use super::{Control, Settings, open_parquet};
 use crate::table::{DataFile, FileStats, Operation, Outcome, Rewrite, Snapshot, SnapshotFile, View, commit};
+use crate::verify::Removed;
 use crate::{Error, Store};
 
 /// How long rows are kept.
@@ -126,7 +127,14 @@ pub async fn retain(store: &Store, settings: &Settings, dry_run: bool, control: 
     for files in whole.chunk_by(|a, b| a.date == b.date) {
         let outcome = match dry_run {
             true => Outcome::Committed { version: 0 },
-            false => replace(store, settings, &view, files, &[]).await?,
+            false => {
+                let written_at = view.now();
+                let told = tell(store, settings, files, None, now).await?;
+                let change = Rewrite { written_at, ..of(&view, files, &told) };
+                let outcome = commit(&mut view.clone(), change).await?;
+                committed(store, settings, outcome).await;
+                outcome
+            }
         };
         match outcome {
             Outcome::Committed { .. } => {
@@ -145,7 +153,11 @@ pub async fn retain(store: &Store, settings: &Settings, dry_run: bool, control: 
         }
         let written_at = view.now();
         let kept = without_past(store, settings, &file, now, control).await?;
-        let change = |remove| Rewrite { written_at, ..of(&view, remove, &kept) };
+        let mut gone = categories(store, &file).await?;
+        gone.retain(|category| !settings.retention.keeps(category, file.date, now));
+        let told = tell(store, settings, std::slice::from_ref(&file), Some(&gone), now).await?;
+        let add = [kept.as_slice(), told.as_slice()].concat();
+        let change = |remove| Rewrite { written_at, ..of(&view, remove, &add) };
         let mut of_this = view.clone();
         let outcome = commit(&mut of_this, change(std::slice::from_ref(&file))).await?;
         committed(store, settings, outcome).await;
@@ -178,16 +190,23 @@ fn of<'a>(view: &View, remove: &'a [SnapshotFile], add: &'a [DataFile]) -> Rewri
     }
 }
 
-async fn replace(
+/// Writes what tells of the rows that go, so that a verification does not take them for lost. It is of today.
+async fn tell(
     store: &Store,
     settings: &Settings,
-    view: &View,
-    remove: &[SnapshotFile],
-    add: &[DataFile],
-) -> Result<Outcome, Error> {
-    let outcome = commit(&mut view.clone(), of(view, remove, add)).await?;
-    committed(store, settings, outcome).await;
-    Ok(outcome)
+    files: &[SnapshotFile],
+    categories: Option<&BTreeSet<String>>,
+    now: Timestamp,
+) -> Result<Vec<DataFile>, Error> {
+    let today = now.to_zoned(TimeZone::UTC).date();
+    match (Removed { files, categories }).tell(store, today, now.as_microsecond(), &settings.files).await {
+        // What cannot be read is gone in any case, and that nobody can tell of it is to be seen.
+        Err(error @ Error::Unreadable { .. }) => {
+            tracing::warn!(%error, "records that are past go without a word of what they were");
+            Ok(Vec::new())
+        }
+        told => told,
+    }
 }
 
 /// The file's rows that are not past, in a file of their own.

@@ -235,7 +235,8 @@ impl Change<'_> {
                 modification_time: now_ms,
                 data_change,
                 stats: Some(file.stats.to_json()),
-                tags: tags(file, compacted),
+                // What tells of removed rows is of another day than they.
+                tags: tags(file, compacted && removed.iter().any(|removed| removed.date == file.date)),
             })
         }));
         actions
