@@ -18,7 +18,7 @@ pub struct CheckArgs {
     /// Print every key with its default and meaning, as a settings file
     #[arg(long)]
     defaults: bool,
-    /// Connect to the store of [sink], and show that it does what a commit needs: of eight who put one object at the same
+    /// Connect to the store of `[sink]`, and show that it does what a commit needs: of eight who put one object at the same
     /// moment exactly one wins, a hundred times over. What it puts there it deletes again
     #[arg(long, requires = "file")]
     connect: bool,

@@ -30,7 +30,7 @@ pub struct CollectorArgs {
 /// Whether it matters what the tables of the old routes have.
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum ChangeRoutes {
-    /// Not while blocks are in the table of a route and not yet in that of [sink]
+    /// Not while blocks are in the table of a route and not yet in that of `[sink]`
     Checked,
     /// Also then: records of those blocks may end up in two tables
     Unchecked,
