@@ -22,8 +22,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use logboom_config::{ByteSize, Collector as Settings, FileFormat, Sink};
-use logboom_sink::maintain;
 use logboom_sink::store::probe::{Depth, probe};
+use logboom_sink::{Store, maintain};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -95,33 +95,15 @@ impl Collector {
         let listen_error = |source| StartError::Listen { key: "listen", address: settings.listen, source };
         let listener = TcpListener::bind(settings.listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
+        let (tables, maintained) = open_tables(sink, settings.memory).await?;
+        let default = tables.default_table();
+        let marks = Marks::new(default.view.clone());
+        let default_url = default.settings.store.url().clone();
         let http = tail::bind(&settings).await.map_err(|source| {
             let address = settings.http.expect("it was to be bound");
             StartError::Listen { key: "http", address, source }
         })?;
         let tail = http.as_ref().map(|_| Tail::default());
-        let routes = sink.routes.iter().map(|route| Ok((route.categories.clone(), TableSettings::open(&route.sink)?)));
-        let mut routes = routes.collect::<Result<Vec<_>, logboom_sink::Error>>()?;
-        let mut default = TableSettings::open(sink)?;
-        // While a batch is merged, its rows take as much again at most.
-        let merge_memory = settings.memory as usize / (routes.len() + 1);
-        for table in routes.iter_mut().map(|(_, table)| table).chain([&mut default]) {
-            table.files.merge_memory = merge_memory;
-        }
-        let stores = routes.iter().map(|(_, table)| &table.store).chain([&default.store]);
-        for store in stores.clone() {
-            probe(store, Depth::Start, |_| {}).await?;
-        }
-        let sinks = sink.routes.iter().map(|route| &route.sink).chain([sink]);
-        let maintained: Vec<_> = stores
-            .zip(sinks)
-            .filter(|(_, sink)| sink.format == FileFormat::Parquet)
-            .map(|(store, sink)| (store.clone(), maintain::Settings::from(sink)))
-            .collect();
-        let tables = Tables::open(default, routes).await?;
-        let default = tables.default_table();
-        let marks = Marks::new(default.view.clone());
-        let default_url = default.settings.store.url().clone();
 
         // Half the memory closes a batch, so that the next one can fill while it is committed.
         let file_bytes = default.settings.files.target_file_size;
@@ -220,6 +202,29 @@ impl Collector {
         }
         drained
     }
+}
+
+/// Probes the stores and opens the tables of `sink`, whose merges share `memory`. Besides them those that can be maintained.
+async fn open_tables(sink: &Sink, memory: u64) -> Result<(Tables, Vec<(Store, maintain::Settings)>), StartError> {
+    let routes = sink.routes.iter().map(|route| Ok((route.categories.clone(), TableSettings::open(&route.sink)?)));
+    let mut routes = routes.collect::<Result<Vec<_>, logboom_sink::Error>>()?;
+    let mut default = TableSettings::open(sink)?;
+    // While a batch is merged, its rows take as much again at most.
+    let merge_memory = memory as usize / (routes.len() + 1);
+    for table in routes.iter_mut().map(|(_, table)| table).chain([&mut default]) {
+        table.files.merge_memory = merge_memory;
+    }
+    let stores = routes.iter().map(|(_, table)| &table.store).chain([&default.store]);
+    for store in stores.clone() {
+        probe(store, Depth::Start, |_| {}).await?;
+    }
+    let sinks = sink.routes.iter().map(|route| &route.sink).chain([sink]);
+    let maintained: Vec<_> = stores
+        .zip(sinks)
+        .filter(|(_, sink)| sink.format == FileFormat::Parquet)
+        .map(|(store, sink)| (store.clone(), maintain::Settings::from(sink)))
+        .collect();
+    Ok((Tables::open(default, routes).await?, maintained))
 }
 
 /// Says so when memory, and not the settings of the sink, decides how large files are.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use logboom_config::{Globs, Sink};
 use logboom_sink::table::{self, DataFile, Moment, Outcome, TableOptions, View, checkpoint_due};
@@ -153,9 +154,10 @@ impl Table {
         let written_at = written_at.unwrap_or_else(|| self.view.now());
         let rows: u64 = files.iter().map(|file| file.stats.records).sum();
         let table = self.settings.store.url().clone();
+        let begun = Instant::now();
         match table::commit(&mut self.view, table::Batch { files, marks, written_at }).await? {
             Outcome::Committed { version } => {
-                info!(version, rows, files = files.len(), streams = marks.len(), %table, "committed");
+                info!(version, rows, files = files.len(), streams = marks.len(), commit_ms = begun.elapsed().as_millis() as u64, %table, "committed");
                 self.checkpoint(version, background);
                 Ok(true)
             }

@@ -7,3 +7,4 @@ mod losses;
 mod outage;
 mod spools;
 mod stall;
+mod together;
