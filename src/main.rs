@@ -9,6 +9,9 @@ use logboom_adaptor::{command, process};
 
 use commands::{check, collector, grep, query, send, table, tail, trace, up};
 
+/// What commands log that are asked and answer. What the Delta library logs as an error comes back as one, and is said then.
+const QUIET: &str = "error,delta_kernel=off";
+
 /// A log aggregation pipeline: exactly once from host to object storage, with no other service
 #[derive(Parser)]
 #[command(name = "logboom", version, after_help = "Start with `logboom up`; it tells how to send and how to query.")]
@@ -52,11 +55,10 @@ fn main() -> ExitCode {
         Command::Up(args) => serve("warn", up::run(args)),
         Command::Adaptor(args) => serve("info", command::run(args)),
         Command::Collector(args) => serve("info", collector::run(args)),
-        Command::Query(args) => serve("error", query::run(args)),
+        Command::Query(args) => serve(QUIET, query::run(args)),
         Command::Tail(args) => serve("error", tail::run(args)),
-        Command::Grep(args) => return found(serve("error", grep::run(args))),
-        Command::Trace(args) => return found(serve("error", trace::run(args))),
-        // What the Delta library logs as an error comes back as one, and is said then.
+        Command::Grep(args) => return found(serve(QUIET, grep::run(args))),
+        Command::Trace(args) => return found(serve(QUIET, trace::run(args))),
         Command::Table(args) => serve("warn,delta_kernel=off", table::run(args)),
         Command::Send(args) => send::run(&args),
         Command::Check(args) => serve("error", check::run(args)),

@@ -41,6 +41,9 @@ fn together(time: Duration) {
     let settings = folder.path().join("table.toml");
     fs::write(&settings, format!("[sink]\n{}", bucket.sink)).unwrap();
     pipeline.start_collectors();
+    for collector in &pipeline.collectors {
+        collector.node.wait_for("collector started", PATIENCE);
+    }
     pipeline.start_adaptors();
     let each = RATE * time.as_secs();
     let sockets: Vec<_> = (0..ADAPTORS).map(|index| pipeline.socket_producer(index, each, 120)).collect();
@@ -132,10 +135,7 @@ fn output(arguments: &[&str], settings: &Path) -> String {
 }
 
 /// In milliseconds.
-fn commit_times(log: &str) -> impl Iterator<Item = u64> {
+fn commit_times(log: &str) -> Vec<u64> {
     let times = log.split("commit_ms=").skip(1);
-    times
-        .map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap())
-        .collect::<Vec<_>>()
-        .into_iter()
+    times.map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()).collect()
 }
