@@ -107,8 +107,8 @@ fn routes_that_take_nothing_are_found() {
 fn routes_are_described_in_order_before_the_rest() {
     let text = "[sink]\nurl = \"/t\"\n[[sink.route]]\ncategories = [\"audit.*\", \"login\"]\nurl = \"/audit\"\ntarget_file_size = \"1MiB\"\n";
     let expected = "sink
-  writes records with category audit.* or login to /audit in files of about 1MiB, zstd level 1
-  writes the rest to /t in files of about 256MiB, zstd level 1
+  writes records with category audit.* or login to /audit in Parquet files of about 1MiB, zstd level 1
+  writes the rest to /t in Parquet files of about 256MiB, zstd level 1
 ";
     assert_eq!(parse(text).describe(), expected);
     assert_eq!(routes("").len(), 0);
