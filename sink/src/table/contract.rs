@@ -225,7 +225,7 @@ mod tests {
         assert_eq!(check_metadata(&metadata), Ok(FileFormat::Json));
         let mut silent = metadata.clone();
         silent.configuration.remove(FORMAT_PROPERTY);
-        assert!(check_metadata(&silent).unwrap_err().contains("`path`"));
+        assert!(check_metadata(&silent).unwrap_err().contains("`timestamp`"));
         let mut other = metadata;
         other.configuration.insert(FORMAT_PROPERTY.into(), Some("orc".into()));
         assert!(check_metadata(&other).unwrap_err().contains("`orc`"));
