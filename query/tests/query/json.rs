@@ -79,7 +79,11 @@ async fn the_answers_are_those_of_the_same_records_in_parquet() {
          order by a.date",
         "describe logs",
     ] {
-        assert_eq!(json.ask(sql).await.lines().await, parquet.ask(sql).await.lines().await, "{sql}");
+        // Only texts from Parquet are views.
+        let parquet = parquet.ask(sql).await.lines().await.into_iter();
+        let parquet: Vec<_> =
+            parquet.map(|line| line.replace("Utf8View", "Utf8").replace("BinaryView", "Binary")).collect();
+        assert_eq!(json.ask(sql).await.lines().await, parquet, "{sql}");
     }
 }
 
