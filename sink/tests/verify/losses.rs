@@ -1,7 +1,10 @@
 //! What may be missing: by loss records, by blocks that were set aside.
 
+use std::time::Duration;
+
 use arrow_array::cast::AsArray;
-use logboom_config::Sink;
+use logboom_config::{Globs, Sink};
+use logboom_sink::maintain::{Control, RetentionRule, Settings, retain};
 use logboom_sink::paths::Name;
 use logboom_sink::table::SnapshotFile;
 use logboom_sink::verify::Scope;
@@ -154,4 +157,20 @@ async fn what_retention_removes_is_explained_also_when_the_explanation_is_remove
     let report = table.verify().await;
     Table::assert_found(&report, 0, 0, 0);
     assert_eq!(report.explained(), [("retention", 450)].into());
+}
+
+#[tokio::test]
+async fn retention_leaves_a_table_that_is_complete() {
+    let table = Table::of_commits(2).await;
+    let mut settings = Settings::from(&Sink::at("memory://"));
+    let categories = Globs::new(["nginx"]).unwrap();
+    settings.retention.rules = vec![RetentionRule { categories, max_age: Duration::from_secs(24 * 60 * 60) }];
+    for removed in [300, 600] {
+        retain(&table.store, &settings, false, &Control::default()).await.unwrap();
+        let report = table.verify().await;
+        Table::assert_found(&report, 0, 0, 0);
+        assert_eq!(report.explained(), [("retention", removed)].into());
+        // And then the rest.
+        settings.retention.max_age = Some(Duration::from_secs(24 * 60 * 60));
+    }
 }
