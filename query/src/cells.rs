@@ -66,7 +66,7 @@ fn json(field: &FieldRef, column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
 /// Text that a terminal shows and does not obey: `ESC` becomes `\u{1b}`.
 ///
 /// A line feed stays, since it only starts a new line inside its cell, and plans and stack traces need it.
-pub(crate) fn harmless(text: &str) -> String {
+pub fn harmless(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -85,7 +85,7 @@ pub(crate) fn harmless(text: &str) -> String {
 /// JSON that a terminal shows and does not obey, and that is still the same JSON.
 ///
 /// JSON itself escapes what is below a space; the rest, and other marks, are between quotes, where escapes are read.
-pub(crate) fn harmless_json(text: &[u8]) -> Vec<u8> {
+pub fn harmless_json(text: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(text);
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

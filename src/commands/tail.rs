@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
+use logboom_query::{harmless, harmless_json};
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -71,9 +72,9 @@ pub async fn run(args: TailArgs) -> Result<()> {
         following.spawn(follow(ask, lines.clone()));
     }
     drop(lines);
-    let plain = if args.json { None } else { Some(stdout().is_terminal()) };
+    let terminal = stdout().is_terminal();
     while let Some(text) = received.recv().await {
-        match print(&text, plain) {
+        match print(&text, args.json, terminal) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
             result => result?,
         }
@@ -173,8 +174,8 @@ impl Ask {
     }
 }
 
-/// Prints lines of JSON as they are, or plain; `plain` says whether for a terminal.
-fn print(lines: &[u8], plain: Option<bool>) -> std::io::Result<()> {
+/// Prints lines of JSON as they are, or plain.
+fn print(lines: &[u8], json: bool, terminal: bool) -> std::io::Result<()> {
     let mut out = stdout().lock();
     for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         let record: Value = serde_json::from_slice(line).unwrap_or_default();
@@ -182,24 +183,17 @@ fn print(lines: &[u8], plain: Option<bool>) -> std::io::Result<()> {
             eprintln!("{missed} records were passed over: they come faster than they are read here");
             continue;
         }
-        match plain {
-            None => out.write_all(line)?,
-            Some(terminal) => {
-                let text = |key: &str| record[key].as_str().unwrap_or_default();
-                let line = format!("{} {} {} {}", text("timestamp"), text("host"), text("category"), text("body"));
-                out.write_all(if terminal { harmless(&line) } else { line }.as_bytes())?;
-            }
+        let text = |key: &str| record[key].as_str().unwrap_or_default();
+        let plain = || format!("{} {} {} {}", text("timestamp"), text("host"), text("category"), text("body"));
+        match (json, terminal) {
+            (true, false) => out.write_all(line)?,
+            (true, true) => out.write_all(&harmless_json(line))?,
+            (false, false) => out.write_all(plain().as_bytes())?,
+            (false, true) => out.write_all(harmless(&plain()).as_bytes())?,
         }
         out.write_all(b"\n")?;
     }
     out.flush()
-}
-
-/// Text without what a terminal would obey.
-fn harmless(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| if c.is_control() && c != '\t' { c.escape_default().collect() } else { vec![c] })
-        .collect()
 }
 
 #[cfg(test)]
@@ -220,10 +214,5 @@ mod tests {
         let args = Command::parse_from(line).args;
         let url = args.url(&args.collector[0]).unwrap();
         assert_eq!(url.as_str(), "http://h:1/tail?category=nginx.*&severity=%3E%3Dwarn&pattern=a+b&last=3");
-    }
-
-    #[test]
-    fn a_terminal_is_not_told_what_to_do() {
-        assert_eq!(harmless("a\tb\x1b[31m\u{9b}ü\n"), "a\tb\\u{1b}[31m\\u{9b}ü\\n");
     }
 }
