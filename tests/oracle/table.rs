@@ -95,7 +95,12 @@ impl Table {
                 route.unwrap_or(self.routes.len()) == table
             };
             let store = Store::open_to_read(url, options)?;
-            for file in Snapshot::load(&store).await?.files {
+            let listed = match Snapshot::load(&store).await {
+                // Nothing is committed where there is no table yet.
+                Err(Error::NoTable { .. }) => Vec::new(),
+                snapshot => snapshot?.files,
+            };
+            for file in listed {
                 let name = format!("{url}/{}", file.path);
                 let rows = match self.read.get(&name) {
                     Some(rows) => Ok(rows.clone()),
