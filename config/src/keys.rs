@@ -183,7 +183,7 @@ pub const KEYS: &[Key] = &[
     key("adaptor.route.drop", "false", "Drop them. Every dropped record is counted by rule."),
     key("adaptor.route.stop", "false", "No later rule is for them."),
     key("collector.listen", r#""127.0.0.1:14630""#, "The IP address and port for adaptors. Off loopback it needs token_file or insecure = true."),
-    key("collector.http", r#""127.0.0.1:14631""#, "The IP address and port where HTTP shows records as they come in, for `logboom tail`; empty for none. Off loopback it needs token_file or insecure = true. Only a warning if another program has the default one."),
+    key("collector.http", r#""127.0.0.1:14631""#, "The IP address and port where HTTP shows records as they come in, for `logboom tail`; empty for none. Off loopback it needs token_file or insecure = true. None if another program has the default one."),
     key("collector.insecure", "false", "Let anyone who reaches the ports send records and see those that come in."),
     unset("collector.token_file", r#""/etc/logboom/token""#, "A file with the token that adaptors must send, and whoever asks over HTTP, at most 1KiB. Not set: no token is asked for."),
     key("collector.flush_interval", r#""30s""#, "The longest time between commits while there is something to commit; 100ms to 1h."),

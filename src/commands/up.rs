@@ -55,12 +55,16 @@ pub async fn run(args: UpArgs) -> Result<()> {
     adaptor.sources.extend(local_sources(&args));
     let protocols = protocol_sources(&args, &adaptor.sources);
 
+    let has_tail = collector.http.is_some();
     let collector = Collector::start(collector, &sink).await?;
     adaptor.collectors = vec![collector.address().to_string()];
     let (adaptor, failed) = Adaptor::start_with(adaptor, protocols.clone()).await?;
     let is_open = |source: &&Source| failed.iter().all(|failed| failed.source_name != source.name);
     let tail = collector.http_address();
     announce(&args, &sink, &adaptor, tail, &protocols.iter().filter(is_open).collect::<Vec<_>>());
+    if tail.is_none() && has_tail {
+        println!("  warning    tail: another program has its port; set `collector.http`");
+    }
     for error in &failed {
         // What there is to do about it is for those who set ports.
         let reason = error.message.split(';').next().unwrap_or_default();

@@ -43,7 +43,8 @@ pub fn check(protocol: &Protocol) {
         })
     };
     let (mut last, mut since) = (0, Instant::now());
-    while since.elapsed() < STANDSTILL {
+    // A client may take its time to start.
+    while since.elapsed() < if last == 0 { PATIENCE } else { STANDSTILL } {
         let now = said();
         if now != last {
             (last, since) = (now, Instant::now());

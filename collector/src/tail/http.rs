@@ -63,7 +63,7 @@ pub struct Bound {
     pub address: SocketAddr,
 }
 
-/// Binds the port that the settings ask for. The default one may be another collector's: that is a warning.
+/// Binds the port that the settings ask for. The default one may be another collector's: then there is none.
 ///
 /// # Errors
 /// What the system says about an address that was given.
@@ -76,7 +76,7 @@ pub async fn bind(settings: &Settings) -> Result<Option<Bound>, std::io::Error> 
             Ok(Some(Bound { listener, address }))
         }
         Err(error) if settings.http == Settings::default().http => {
-            warn!(address = %wanted, %error, "no live tail: cannot listen at its default address; set `collector.http`");
+            info!(address = %wanted, %error, "no live tail: cannot listen at its default address; set `collector.http`");
             Ok(None)
         }
         Err(error) => Err(error),
