@@ -101,10 +101,13 @@ fn read_until(over: &AtomicBool, settings: &Path) -> Vec<(u64, u64)> {
 /// Compacts and vacuums. Returns how many compactions were committed.
 fn maintain_until(over: &AtomicBool, settings: &Path) -> u64 {
     let mut commits = 0;
+    let today = jiff::Timestamp::now().strftime("%F").to_string();
     loop {
         // Also once when all is over, so that there is something to do in the shortest run.
         let last = over.load(Ordering::Relaxed);
-        let done: Value = serde_json::from_str(&output(&["table", "compact", "--json", "--config"], settings)).unwrap();
+        let done: Value =
+            serde_json::from_str(&output(&["table", "compact", "--json", "--date", &today, "--config"], settings))
+                .unwrap();
         commits += done["commits"].as_u64().unwrap();
         output(&["table", "vacuum", "--json", "--config"], settings);
         if last {
