@@ -74,8 +74,6 @@ pub enum StartError {
 pub struct Collector {
     address: SocketAddr,
     http_address: Option<SocketAddr>,
-    http: Option<JoinHandle<()>>,
-    stop_http: CancellationToken,
     listener: JoinHandle<()>,
     stop_listening: CancellationToken,
     sessions: TaskTracker,
@@ -129,14 +127,16 @@ impl Collector {
             let schedule = maintenance::Schedule::default();
             background.spawn(maintenance::run(store, table, schedule, stop_listening.child_token()));
         }
-        let (http_address, stop_http) = (http.as_ref().map(|http| http.address), CancellationToken::new());
-        let http = http.zip(tail).map(|(http, tail)| http.serve(tail, settings.token, stop_http.clone()));
         for (route, earlier) in sink.unreachable_routes() {
             let (table, takes_all) = (&route.sink.url, &earlier.sink.url);
             warn!(%table, %takes_all, "nothing goes to the table of a route; an earlier one takes all of its categories");
         }
         info!(%address, store = %default_url, routes = sink.routes.len(), "collector started");
         let (sessions, drain_sessions) = (TaskTracker::new(), CancellationToken::new());
+        let http_address = http.as_ref().map(|http| http.address);
+        if let Some((http, tail)) = http.zip(tail) {
+            background.spawn(http.serve(tail, settings.token, drain_sessions.child_token()));
+        }
         let listen = listen(
             listener,
             settings.max_connections,
@@ -148,8 +148,6 @@ impl Collector {
         Ok(Self {
             address,
             http_address,
-            http: http.map(tokio::spawn),
-            stop_http,
             listener: tokio::spawn(listen),
             stop_listening,
             sessions,
@@ -178,7 +176,6 @@ impl Collector {
         self.stop_listening.cancel();
         let _ = self.listener.await;
         self.drain_sessions.cancel();
-        self.stop_http.cancel();
         self.sessions.close();
         self.background.close();
         let mut tasks = [self.batcher, self.committer];
@@ -188,9 +185,6 @@ impl Collector {
             }
             self.sessions.wait().await;
             self.background.wait().await;
-            if let Some(http) = self.http {
-                let _ = http.await;
-            }
         };
         let drained = tokio::time::timeout(deadline.saturating_duration_since(Instant::now()), ended).await.is_ok();
         for task in &tasks {

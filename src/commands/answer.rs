@@ -1,6 +1,5 @@
 //! What `query`, `grep` and `trace` have in common: which table is asked, and where the answer goes.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write, stderr, stdout};
 use std::path::{Path, PathBuf};
@@ -9,11 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use futures::StreamExt;
-use logboom_config::Settings;
 use logboom_query::{AsOf, Output, Rows, Session, TimeRange, Usage, Watch, When};
 
 use super::pager::Pager;
-use super::up::DEFAULT_STORE;
+use super::place::place_of;
 
 /// A query that is answered sooner shows no progress.
 const PROGRESS_AFTER: Duration = Duration::from_millis(500);
@@ -42,13 +40,8 @@ pub struct TableArgs {
 impl TableArgs {
     /// Opens the table.
     pub async fn open(&self) -> Result<Session> {
-        let sink = match &self.config {
-            Some(file) => Settings::load(file)?.sink,
-            None => None,
-        };
-        let url = self.store.clone().or_else(|| sink.as_ref().map(|sink| sink.url.clone()));
-        let url = url.unwrap_or_else(|| DEFAULT_STORE.to_owned());
-        let options = sink.map_or_else(BTreeMap::new, |sink| sink.options);
+        let (configured, options) = place_of(self.config.as_deref())?;
+        let url = self.store.clone().unwrap_or(configured);
         let session = match self.as_of {
             Some(as_of) => logboom_query::open_as_of(&url, &options, as_of).await?,
             None => logboom_query::open(&url, &options).await?,

@@ -5,6 +5,7 @@ pub mod check;
 pub mod collector;
 pub mod grep;
 mod pager;
+pub mod place;
 pub mod query;
 pub mod send;
 pub mod table;

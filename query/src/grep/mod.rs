@@ -64,33 +64,15 @@ pub enum Wanted {
 }
 
 impl Wanted {
-    fn columns(self) -> &'static [&'static str] {
-        match self {
-            Self::Count => &[],
-            Self::Lines => &["timestamp", "host", "category", "body"],
-            Self::Records => &[
-                "timestamp",
-                "observed_timestamp",
-                "category",
-                "host",
-                "source",
-                "severity_number",
-                "severity_text",
-                "body",
-                "body_bytes",
-                "attributes",
-                "trace_id",
-                "span_id",
-                "stream",
-                "seq",
-            ],
-        }
-    }
-
     fn schema(self) -> SchemaRef {
         let schema = file_schema();
+        let columns: &[&str] = match self {
+            Self::Count => &[],
+            Self::Lines => &["timestamp", "host", "category", "body"],
+            Self::Records => return schema,
+        };
         let indices: Vec<_> =
-            self.columns().iter().map(|name| schema.index_of(name).expect("a column of the schema")).collect();
+            columns.iter().map(|name| schema.index_of(name).expect("a column of the schema")).collect();
         Arc::new(schema.project(&indices).expect("indices of its own"))
     }
 }

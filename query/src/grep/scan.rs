@@ -150,7 +150,9 @@ impl Part {
             None => Ok(BooleanArray::new(BooleanBuffer::new_unset(batch.num_rows()), None)),
         };
         filters.push(Box::new(ArrowPredicateFn::new(columns(&["body"]), bodies)));
-        let mask = columns(grep.wanted.columns());
+        let schema = grep.wanted.schema();
+        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let mask = columns(&names);
         let mut builder = ParquetRecordBatchStreamBuilder::new_with_metadata(self.reader, self.metadata)
             .with_row_groups(vec![self.group.index])
             .with_projection(mask)

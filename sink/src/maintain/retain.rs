@@ -115,12 +115,14 @@ pub async fn retain(store: &Store, settings: &Settings, dry_run: bool, control: 
         if !any_past {
             continue;
         }
-        let categories = categories(store, &file).await?;
-        let kept = categories.iter().filter(|category| settings.retention.keeps(category, file.date, now)).count();
-        match kept {
-            0 => whole.push(file),
-            kept if kept < categories.len() => some.push(file),
-            _ => {}
+        let (kept, gone): (BTreeSet<String>, BTreeSet<String>) = categories(store, &file)
+            .await?
+            .into_iter()
+            .partition(|category| settings.retention.keeps(category, file.date, now));
+        match (kept.is_empty(), gone.is_empty()) {
+            (true, _) => whole.push(file),
+            (false, false) => some.push((file, gone)),
+            (false, true) => {}
         }
     }
     whole.sort_by_key(|file| file.date);
@@ -145,7 +147,7 @@ pub async fn retain(store: &Store, settings: &Settings, dry_run: bool, control: 
             Outcome::Conflict => done.conflicts += 1,
         }
     }
-    for file in some {
+    for (file, gone) in some {
         control.check()?;
         if dry_run {
             done.files_rewritten += 1;
@@ -153,8 +155,6 @@ pub async fn retain(store: &Store, settings: &Settings, dry_run: bool, control: 
         }
         let written_at = view.now();
         let kept = without_past(store, settings, &file, now, control).await?;
-        let mut gone = categories(store, &file).await?;
-        gone.retain(|category| !settings.retention.keeps(category, file.date, now));
         let told = tell(store, settings, std::slice::from_ref(&file), Some(&gone), now).await?;
         let add = [kept.as_slice(), told.as_slice()].concat();
         let change = |remove| Rewrite { written_at, ..of(&view, remove, &add) };

@@ -19,10 +19,11 @@ use clap::{Args, Subcommand};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use indicatif::{ProgressBar, ProgressStyle};
-use logboom_config::{Settings, Sink};
+use logboom_config::Sink;
 use logboom_sink::Store;
 use logboom_sink::maintain::{self, Control};
 
+use super::place::sink_of;
 use super::up::DEFAULT_STORE;
 
 /// Options of `logboom table`.
@@ -92,14 +93,11 @@ impl Place {
     }
 
     fn sink(&self) -> Result<Sink> {
-        let sink = match &self.config {
-            None => None,
-            Some(file) => match Settings::load(file)?.sink {
-                None => bail!("{}: there is no [sink] section in it; add one", file.display()),
-                sink => sink,
-            },
+        let mut sink = match (sink_of(self.config.as_deref())?, &self.config) {
+            (Some(sink), _) => sink,
+            (None, Some(file)) => bail!("{}: there is no [sink] section in it; add one", file.display()),
+            (None, None) => Sink::at(DEFAULT_STORE),
         };
-        let mut sink = sink.unwrap_or_else(|| Sink::at(DEFAULT_STORE));
         if let Some(url) = &self.store {
             sink.url.clone_from(url);
         }

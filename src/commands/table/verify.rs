@@ -1,6 +1,5 @@
 //! `logboom table verify`.
 
-use std::collections::BTreeMap;
 use std::io::{Write, stdout};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,12 +9,12 @@ use anyhow::{Result, anyhow};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
-use logboom_config::{HumanDuration, Settings};
+use logboom_config::HumanDuration;
 use logboom_sink::Store;
 use logboom_sink::verify::{Progress, Scope, verify};
 use logboom_wire::StreamId;
 
-use crate::commands::up::DEFAULT_STORE;
+use crate::commands::place::place_of;
 
 /// How often the progress bar moves.
 const TICK: Duration = Duration::from_millis(100);
@@ -56,15 +55,8 @@ pub struct VerifyArgs {
 
 /// Verifies, prints the report, and fails if the table is not complete.
 pub async fn run(args: VerifyArgs) -> Result<()> {
-    let sink = match &args.config {
-        Some(file) => Settings::load(file)?.sink,
-        None => None,
-    };
-    let mut urls = args.store;
-    if urls.is_empty() {
-        urls.push(sink.as_ref().map_or_else(|| DEFAULT_STORE.to_owned(), |sink| sink.url.clone()));
-    }
-    let options = sink.map_or_else(BTreeMap::new, |sink| sink.options);
+    let (configured, options) = place_of(args.config.as_deref())?;
+    let urls = if args.store.is_empty() { vec![configured] } else { args.store };
     let stores = urls.iter().map(|url| Store::open_to_read(url, &options)).collect::<Result<Vec<_>, _>>()?;
     let scope = Scope {
         host: args.host,
