@@ -27,8 +27,9 @@ use super::change::{Change, Seen};
 use super::view::{Next, View};
 use crate::Error;
 
-/// Whoever loses races again and again waits no longer than after this many.
-const LOST_PAUSES_MAX: u32 = 5;
+/// Pauses of whoever loses races double no more often than this: up to 200 ms, if the first is up to 50. With longer
+/// ones those who lose starve beside those who win.
+const LOST_PAUSES_MAX: u32 = 2;
 /// Files of blocks are committed within this, however long the grace: writing them anew costs little, and so collectors
 /// that were told of different graces do no harm.
 const BLOCKS_AGE_MAX: Duration = Duration::from_secs(30 * 60);
@@ -100,6 +101,7 @@ pub async fn commit<'a>(view: &mut View, change: impl Into<Change<'a>>) -> Resul
         };
         tracing::debug!(version, error = %last_error, "a commit was not answered with success; reading the log");
         // Look: what is at our version, and at those after it?
+        let mut paused = false;
         loop {
             match view.next().await {
                 Ok(Next::Commit(found)) => match change.compare(&found, &txn_id) {
@@ -110,11 +112,16 @@ pub async fn commit<'a>(view: &mut View, change: impl Into<Change<'a>>) -> Resul
                     }
                     Seen::Other => view.apply(&found)?,
                 },
-                // Others took our version, and the one after them is free.
+                // Others took our version, and the one after them is free. Once says only that the view was behind.
+                // Again says that there is a race: spread out, and look again, because whoever puts right after a
+                // pause puts where others have been meanwhile.
+                Ok(Next::None) if view.version() >= version && lost > 0 && !paused => {
+                    timing.pause((lost - 1).min(LOST_PAUSES_MAX)).await;
+                    paused = true;
+                }
                 Ok(Next::None) if view.version() >= version => {
                     unknown = 0;
-                    timing.pause(lost).await;
-                    lost = (lost + 1).min(LOST_PAUSES_MAX);
+                    lost += 1;
                     continue 'put;
                 }
                 // Our version is free: the commit has not landed, or not yet. The same text may safely be put again.
