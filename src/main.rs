@@ -11,6 +11,8 @@ use commands::{check, collector, grep, query, send, table, tail, trace, up};
 
 /// What commands log that are asked and answer. What the Delta library logs as an error comes back as one, and is said then.
 const QUIET: &str = "error,delta_kernel=off";
+/// A collector tells of its own doings; the libraries below it only of what is wrong.
+const COLLECTOR: &str = "info,delta_kernel=warn,object_store=warn";
 
 /// A log aggregation pipeline: exactly once from host to object storage, with no other service
 #[derive(Parser)]
@@ -54,7 +56,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Up(args) => serve("warn", up::run(args)),
         Command::Adaptor(args) => serve("info", command::run(args)),
-        Command::Collector(args) => serve("info", collector::run(args)),
+        Command::Collector(args) => serve(COLLECTOR, collector::run(args)),
         Command::Query(args) => serve(QUIET, query::run(args)),
         Command::Tail(args) => serve("error", tail::run(args)),
         Command::Grep(args) => return found(serve(QUIET, grep::run(args))),
