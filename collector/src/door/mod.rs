@@ -150,7 +150,7 @@ impl Door {
     /// Something of a peer that is known is refused: counts and logs.
     pub fn refuse(&self, peer: SocketAddr, reason: Reason, message: &str) {
         let count = self.count(reason);
-        warn!(%peer, reason = name(reason), refused = count, message, "refused");
+        warn!(%peer, reason = name(reason), refused = count, why = message, "refused");
     }
 
     /// How often something was refused, by the names of the reasons.
