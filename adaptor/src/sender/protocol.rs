@@ -308,8 +308,7 @@ mod tests {
             protocol.heard(now, ToAdaptor::Opened { stream, mark: 0 });
             protocol.sent(now, stream, 1, 10);
         }
-        let refused =
-            || ToAdaptor::StreamRefused { stream: bad, block: 1, message: "not\nthis".into(), retry_after_ms: 1000 };
+        let refused = || ToAdaptor::StreamRefused { stream: bad, block: 1, message: "not\nthis".into() };
         assert_eq!(protocol.heard(now, refused()), [Effect::Refused(bad, "notthis".into())]);
         assert_eq!(protocol.heard(now, refused()), []);
         assert_eq!((protocol.next_after(bad), protocol.next_after(good)), (None, Some(1)));
