@@ -57,3 +57,32 @@ fn records_are_seen_only_by_who_may_and_only_those_that_are_granted() {
     secured.edit("collector", &TokenHash::of("desk").to_string(), &TokenHash::of("new").to_string());
     tail.wait_for("nobody is known", PATIENCE);
 }
+
+#[test]
+fn up_shows_records_to_this_machine_only() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("token"), "swordfish").unwrap();
+    let settings = "[collector]\nhttp = \"0.0.0.0:0\"\ntls_cert_file = \"c\"\ntls_key_file = \"k\"\ntoken_file = \"token\"\n\
+                    [sink]\nurl = \"store\"\n";
+    fs::write(folder.path().join("logboom.toml"), settings).unwrap();
+    let mut up = logboom();
+    let output = run(up.args(["up", "--config", "logboom.toml"]).current_dir(folder.path()), b"");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && error.contains("`collector.http` is 0.0.0.0:0"), "{error}");
+}
+
+#[test]
+fn check_reads_the_files_of_certificates() {
+    let secured = Secured::new(Plan::default());
+    let check = |file: &str| {
+        let mut check = logboom();
+        let output = run(check.args(["check", file]).current_dir(secured.pipeline.folder()), b"");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(check("collector-0.toml"), (true, String::new()));
+    assert_eq!(check("adaptor-0.toml"), (true, String::new()));
+    fs::copy(secured.ours.sign("another", 2099).1, secured.file("collector.key")).unwrap();
+    fs::write(secured.file("servers.pem"), "").unwrap();
+    assert!(check("collector-0.toml").1.contains("does not go with the certificate"));
+    assert!(check("adaptor-0.toml").1.contains("`tls_ca_file` names the file `servers.pem`, which cannot be used"));
+}

@@ -23,6 +23,10 @@ use backoff::Backoff;
 /// How long a peer has to take the word that it is not let in.
 const FAREWELL_TIME: Duration = Duration::from_secs(1);
 
+/// What peers can provoke must not fill our own log: so many lines of each reason, within this time.
+const LOG_LINES_MAX: u32 = 20;
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Why a peer, a stream or a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -56,6 +60,25 @@ pub struct Door {
     access: Live<Access>,
     backoff: Mutex<Backoff>,
     refused: [AtomicU64; REASONS.len()],
+    logged: Mutex<[Logged; REASONS.len()]>,
+}
+
+/// Lines in the log of one reason.
+#[derive(Default)]
+struct Logged {
+    since: Option<Instant>,
+    lines: u32,
+}
+
+impl Logged {
+    /// Whether there may be one more, and whether that is the last one for now.
+    fn another(&mut self, now: Instant) -> (bool, bool) {
+        if self.since.is_none_or(|since| now.duration_since(since) >= LOG_INTERVAL) {
+            *self = Self { since: Some(now), lines: 0 };
+        }
+        self.lines = self.lines.saturating_add(1);
+        (self.lines <= LOG_LINES_MAX, self.lines == LOG_LINES_MAX)
+    }
 }
 
 impl Door {
@@ -75,7 +98,7 @@ impl Door {
             };
             Ok(Access::new(tokens, settings.clients_again()?))
         })?;
-        Ok(Self { tls, access, backoff: Mutex::default(), refused: Default::default() })
+        Ok(Self { tls, access, backoff: Mutex::default(), refused: Default::default(), logged: Mutex::default() })
     }
 
     /// Who may do what, as the files have it now.
@@ -110,7 +133,8 @@ impl Door {
         match accept(socket, self.tls.as_ref()).await {
             Ok(stream) => return Some(stream),
             Err(Denied::Gone) => debug!(%peer, "it hung up without a word"),
-            Err(Denied::Slow) => self.failed(peer, Reason::Handshake, "it does not say hello in time"),
+            // Nothing was tried, so nobody has to wait for it: it may be the health check of a balancer.
+            Err(Denied::Slow) => self.refuse(peer, Reason::Handshake, "it does not say hello in time"),
             Err(Denied::Handshake { certificate, reason }) => {
                 self.failed(peer, if certificate { Reason::Certificate } else { Reason::Handshake }, &reason);
             }
@@ -150,7 +174,16 @@ impl Door {
     /// Something of a peer that is known is refused: counts and logs.
     pub fn refuse(&self, peer: SocketAddr, reason: Reason, message: &str) {
         let count = self.count(reason);
-        warn!(%peer, reason = name(reason), refused = count, why = message, "refused");
+        let (shown, last) = {
+            let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+            logged[reason as usize].another(Instant::now())
+        };
+        if shown {
+            warn!(%peer, reason = name(reason), refused = count, why = message, "refused");
+        }
+        if last {
+            warn!(reason = name(reason), "what else is refused for this reason is only counted for a while");
+        }
     }
 
     /// How often something was refused, by the names of the reasons.
@@ -193,6 +226,15 @@ async fn tell(mut socket: impl AsyncWrite + tokio::io::AsyncRead + Unpin, farewe
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn peers_fill_no_log() {
+        let (mut logged, start) = (Logged::default(), Instant::now());
+        let shown = |logged: &mut Logged, now| (0..1000).filter(|_| logged.another(now).0).count();
+        assert_eq!(shown(&mut logged, start), LOG_LINES_MAX as usize);
+        assert_eq!(shown(&mut logged, start + LOG_INTERVAL / 2), 0);
+        assert_eq!(shown(&mut logged, start + LOG_INTERVAL), LOG_LINES_MAX as usize);
+    }
 
     #[test]
     fn every_reason_is_at_its_place() {

@@ -112,6 +112,8 @@ async fn serve(stream: Stream, peer: SocketAddr, context: Context, drain: Cancel
     };
     match session.run(committed, drain).await {
         Ok(()) => debug!(%peer, "session ended"),
+        // That was said already.
+        Err(SessionError::Refused(Refusal::Token, _)) => debug!(%peer, "session ended"),
         Err(error) => warn!(%peer, %error, "session ended"),
     }
 }
