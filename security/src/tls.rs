@@ -132,6 +132,11 @@ impl ClientTls {
         Ok(Self { live: Live::new(format!("TLS of {what}"), files, move || client(&settings))?, name })
     }
 
+    /// Looks whether the files have changed, if that was not done lately.
+    pub fn look(&self) {
+        self.live.current();
+    }
+
     /// What connects by the files as they are now.
     pub fn connector(&self) -> TlsConnector {
         TlsConnector::from(self.live.current().config.clone())

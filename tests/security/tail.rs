@@ -22,6 +22,9 @@ fn records_are_seen_only_by_who_may_and_only_those_that_are_granted() {
     fs::write(secured.file("wrong"), "barracuda").unwrap();
     secured.pipeline.start_collectors();
     secured.pipeline.start_adaptors();
+    // It is opened after the other port.
+    secured.pipeline.collectors[0].node.wait_for("live tail listens", PATIENCE);
+    wait_until("the HTTP port is open", PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
     let url = format!("https://127.0.0.1:{port}");
     let trusting = ["--ca-file", "servers.pem", "--cert-file", "adaptor.pem", "--key-file", "adaptor.key"];
     let with = |token| [&["--collector", url.as_str()], &trusting[..], &["--token-file", token]].concat();

@@ -59,6 +59,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Looks whether files have changed, so that what is wrong with them is said before they are needed.
+    fn look(&self) {
+        self.token.iter().for_each(|token| drop(token.current()));
+        self.tls.iter().for_each(ClientTls::look);
+    }
+
     /// Whether `stream` is young enough to be sent: the table forgets marks after 30 days, and a block that is sent
     /// again after that would be there twice.
     pub fn may_send(&self, stream: &StreamStatus) -> bool {
@@ -257,6 +263,7 @@ impl Sender {
                 () = drain.cancelled(), if flush_asked.is_none() && !drain.is_cancelled() => None,
                 () = std::future::ready(()), if more => None,
                 _ = ticks.tick() => {
+                    self.settings.look();
                     if checked.elapsed() >= CHECK_INTERVAL {
                         checked = Instant::now();
                         self.check(peer)?;
