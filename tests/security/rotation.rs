@@ -57,8 +57,12 @@ fn certificates_and_tokens_that_change_under_load_lose_nothing() {
         step(&secured);
     }
     go_on(&secured);
-    producers.into_iter().for_each(|producer| drop(producer.join()));
-    files.into_iter().for_each(|file| drop(file.join()));
+    for producer in producers {
+        producer.join();
+    }
+    for file in files {
+        file.join();
+    }
     // Whoever has been cut off by what was forgotten is back.
     let verdict = secured.pipeline.finish(PATIENCE);
     verdict.assert_clean("rotation");

@@ -191,7 +191,7 @@ impl Shared {
         let path = request.uri().path();
         let visitor = match self.identify(request.headers(), path, peer) {
             Ok(visitor) => visitor,
-            Err(refusal) => return refusal,
+            Err(refusal) => return *refusal,
         };
         if request.method() != Method::GET {
             let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
@@ -215,8 +215,8 @@ impl Shared {
     }
 
     /// Who asks; an answer if that cannot be said.
-    fn identify(&self, headers: &HeaderMap, path: &str, peer: &Peer) -> Result<Visitor, Answer> {
-        let refuse = |status, message: String| Err(text(status, message));
+    fn identify(&self, headers: &HeaderMap, path: &str, peer: &Peer) -> Result<Visitor, Box<Answer>> {
+        let refuse = |status, message: String| Err(Box::new(text(status, message)));
         if headers.contains_key(ORIGIN) {
             return refuse(StatusCode::FORBIDDEN, "no browser may ask here: the request has an Origin\n".into());
         }
@@ -238,7 +238,7 @@ impl Shared {
         if !access.is_open() && !self.door.may_try(peer.address) {
             let mut answer = text(StatusCode::TOO_MANY_REQUESTS, "there were too many wrong tokens; wait a minute\n");
             answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("60"));
-            return Err(answer);
+            return Err(Box::new(answer));
         }
         match access.identify(&credentials) {
             Ok(grant) => Ok(Visitor { access, credentials, grant }),
@@ -250,7 +250,7 @@ impl Shared {
                 let message = format!("{reason}; send one that the settings of the collector have, as bearer\n");
                 let mut answer = text(StatusCode::UNAUTHORIZED, message);
                 answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-                Err(answer)
+                Err(Box::new(answer))
             }
         }
     }
