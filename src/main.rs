@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use logboom_adaptor::{command, process};
 
-use commands::{check, collector, grep, query, send, table, tail, trace, up};
+use commands::{check, collector, grep, query, send, table, tail, token, trace, up};
 
 /// What commands log that are asked and answer. What the Delta library logs as an error comes back as one, and is said then.
 const QUIET: &str = "error,delta_kernel=off";
@@ -42,6 +42,8 @@ enum Command {
     Table(table::TableArgs),
     /// Send lines from standard input to a local socket, and wait until they are on disk
     Send(send::SendArgs),
+    /// Make a token for adaptors or those who tail, and its hash for the collector
+    Token(token::TokenArgs),
     /// Check a settings file and say what it will do
     Check(check::CheckArgs),
     /// Print completions for a shell
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         Command::Trace(args) => return found(serve(QUIET, trace::run(args))),
         Command::Table(args) => serve("warn,delta_kernel=off", table::run(args)),
         Command::Send(args) => send::run(&args),
+        Command::Token(args) => token::run(&args),
         Command::Check(args) => serve("error", check::run(args)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "logboom", &mut std::io::stdout());

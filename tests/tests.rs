@@ -5,6 +5,7 @@
 //! - `commands`: the command line as a user meets it
 //! - `faults`: deaths, outages, full disks, copied disks
 //! - `protocols`: every protocol, spoken by a real client
+//! - `security`: the wire by TLS, tokens and grants; who is refused, and that nothing is lost by it
 //!
 //! All in one binary, because linking is what costs. What takes long is ignored; run it optimized:
 //! `LOGBOOM_SEED=1 cargo test --release --test tests -- --ignored --nocapture full_`.
@@ -18,3 +19,4 @@ mod harness;
 mod oracle;
 mod protocols;
 mod readers;
+mod security;

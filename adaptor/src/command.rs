@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use logboom_config::Settings;
 
@@ -39,6 +39,9 @@ pub async fn run(args: AdaptorArgs) -> Result<()> {
     }
     if !args.collector.is_empty() {
         settings.collectors = args.collector;
+        if let Some(message) = settings.in_the_clear() {
+            bail!("--collector {message}");
+        }
     }
     if args.host.is_some() {
         settings.host = args.host;

@@ -103,6 +103,9 @@ counters! {
     records_abandoned,
     /// Streams that were too old to be sent again.
     streams_expired,
+    /// Refusals by a collector: of a connection, or of a stream that holds what may not be written there. Nothing is lost
+    /// by them: what was refused stays in the spool.
+    collector_refusals,
     /// Loss records that were written: what the adaptor itself says about records that it gave up.
     loss_records,
 }

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use logboom_config::{Adaptor as Settings, Source};
+use logboom_security::{ClientTls, Live};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -51,6 +52,9 @@ pub enum StartError {
     /// A source cannot be opened.
     #[error(transparent)]
     Source(#[from] OpenError),
+    /// A file of a certificate or a token cannot be used.
+    #[error("{0}")]
+    Key(String),
     /// Live control cannot listen where the settings say.
     #[error("{0}")]
     Control(String),
@@ -97,6 +101,7 @@ impl Adaptor {
         let host: Arc<str> = settings.host.clone().unwrap_or_else(host_name).into();
         let routes = Arc::new(Routes::new(&settings));
         let intake = Intake::new(settings.spool.block_size, settings.spool.buffer_size);
+        let own = counters.clone();
         let context = source::Context {
             intake: intake.clone(),
             host: host.clone(),
@@ -115,7 +120,11 @@ impl Adaptor {
             failed.extend(sources.open(source).await.err());
         }
         sources.open_added().await;
-        let bound = control::bind(&settings).await.map_err(StartError::Control)?;
+        let mut bound = control::bind(&settings).await.map_err(StartError::Control)?;
+        let key = |message| StartError::Key(format!("[adaptor]: {message}"));
+        let tls = settings.tls.as_ref().map(|tls| ClientTls::open("`adaptor.collectors`", tls)).transpose();
+        let token = settings.token.map(|token| Live::secret("`adaptor.token_file`", token)).transpose();
+        let (tls, token) = (tls.map_err(key)?, token.map_err(key)?);
 
         let give_up_writing = CancellationToken::new();
         let writer = Writer::open(spool.clone(), &host, give_up_writing.clone());
@@ -130,7 +139,7 @@ impl Adaptor {
         });
         sources.run();
         let control_address = bound.address;
-        let control = Control::new(sources.clone(), spool.clone(), settings.control_token);
+        let control = Control::new(sources.clone(), spool.clone(), bound.tokens.take());
         let (helpers, stop_helpers) = (TaskTracker::new(), CancellationToken::new());
         helpers.spawn(control.clone().serve(bound, stop_helpers.clone()));
         helpers.spawn(report(sources.clone(), routes.clone(), stop_helpers.clone()));
@@ -144,10 +153,12 @@ impl Adaptor {
         let (drain_sender, stop_sender) = (CancellationToken::new(), CancellationToken::new());
         let sender = sender::Settings {
             collectors: settings.collectors,
-            token: settings.token,
+            tls,
+            token,
             host,
             max_age: settings.spool.max_age,
             send_expired: settings.spool.send_expired,
+            counters: own,
         };
         for stream in spool.streams().iter().filter(|stream| !sender.may_send(stream)) {
             sources.own().streams_expired.add(1);

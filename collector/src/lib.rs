@@ -6,6 +6,7 @@
 mod batch;
 mod batcher;
 mod committer;
+mod door;
 mod maintenance;
 mod marks;
 mod output;
@@ -22,6 +23,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use logboom_config::{ByteSize, Collector as Settings, FileFormat, Sink};
+use logboom_security::LOOK_INTERVAL;
 use logboom_sink::store::probe::{Depth, probe};
 use logboom_sink::{Store, maintain};
 use tokio::net::TcpListener;
@@ -33,6 +35,7 @@ use tracing::{info, warn};
 
 use batcher::{Batcher, Limits};
 use committer::Committer;
+use door::Door;
 use marks::Marks;
 use output::OutputRatio;
 use session::{Context, MEMORY_UNIT};
@@ -58,6 +61,9 @@ pub enum StartError {
         /// The other.
         other: String,
     },
+    /// A file of a certificate or a token cannot be used.
+    #[error("[collector]: {0}")]
+    Key(String),
     /// The port cannot be opened.
     #[error("cannot listen on {address}: {source}; stop what uses it or set another `collector.{key}`")]
     Listen {
@@ -90,6 +96,7 @@ impl Collector {
     /// # Errors
     /// [`StartError`] when one of them cannot be used; nothing is left running then.
     pub async fn start(settings: Settings, sink: &Sink) -> Result<Self, StartError> {
+        let door = Arc::new(Door::open(&settings).map_err(StartError::Key)?);
         let listen_error = |source| StartError::Listen { key: "listen", address: settings.listen, source };
         let listener = TcpListener::bind(settings.listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
@@ -114,7 +121,7 @@ impl Collector {
         let committer = Committer { tables, marks: marks.clone(), output, background: background.clone() };
         let memory_units = u32::try_from(settings.memory / MEMORY_UNIT).unwrap_or(u32::MAX);
         let context = Context {
-            token: settings.token.clone(),
+            door: door.clone(),
             intake,
             tail: tail.clone(),
             marks,
@@ -135,7 +142,7 @@ impl Collector {
         let (sessions, drain_sessions) = (TaskTracker::new(), CancellationToken::new());
         let http_address = http.as_ref().map(|http| http.address);
         if let Some((http, tail)) = http.zip(tail) {
-            background.spawn(http.serve(tail, settings.token, drain_sessions.child_token()));
+            background.spawn(http.serve(tail, door, drain_sessions.child_token()));
         }
         let listen = listen(
             listener,
@@ -241,16 +248,22 @@ async fn listen(
     drain_sessions: CancellationToken,
     stop: CancellationToken,
 ) {
+    let mut looks = tokio::time::interval(LOOK_INTERVAL);
     loop {
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => return,
             accepted = listener.accept() => accepted,
+            _ = looks.tick() => {
+                context.door.look();
+                continue;
+            }
         };
         match accepted {
             Ok((_, peer)) if context.sessions.load(Ordering::Relaxed) >= max_connections => {
                 warn!(%peer, max_connections, "too many connections; hung up");
             }
+            Ok((_, peer)) if !context.door.may_try(peer) => {}
             Ok((socket, peer)) => {
                 sessions.spawn(session::run(socket, peer, context.clone(), drain_sessions.child_token()));
             }

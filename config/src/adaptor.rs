@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::address::collector_address;
+use crate::address::{collector_address, is_loopback_name};
 use crate::error::Error;
 use crate::keys::{ROUTE, SOURCE};
 use crate::route::{self, Route};
@@ -13,9 +13,8 @@ use crate::secret::Secret;
 use crate::section::{Section, Value};
 use crate::source::{self, Source};
 use crate::spool::Spool;
-
-/// The most bytes of a token file.
-pub(crate) const TOKEN_BYTES_MAX: u64 = 1024;
+use crate::tls::ClientTls;
+use crate::token::{TOKEN_BYTES_MAX, Tokens};
 
 /// The most bytes of a socket's path.
 const SOCKET_BYTES_MAX: usize = 107;
@@ -35,6 +34,10 @@ pub struct Adaptor {
     pub max_categories: usize,
     /// The collectors to send to, at least one, each as `host:port` with IPv6 addresses in brackets.
     pub collectors: Vec<String>,
+    /// How to encrypt what is sent to collectors; none is not at all.
+    pub tls: Option<ClientTls>,
+    /// What is sent to collectors of other machines may be unencrypted.
+    pub insecure: bool,
     /// The token that the collector asks for.
     pub token: Option<Secret>,
     /// How long a stop waits for spooled blocks to be committed; 0 to 1 day.
@@ -43,8 +46,8 @@ pub struct Adaptor {
     pub control: Option<SocketAddr>,
     /// A Unix socket for the same; none is not at all.
     pub control_socket: Option<PathBuf>,
-    /// The token that requests at `control` must show.
-    pub control_token: Option<Secret>,
+    /// The tokens of which requests at `control` must show one.
+    pub control_token: Option<Tokens>,
     /// Whether records that were given up are told of in records of the category `logboom.loss`.
     pub loss_records: bool,
     /// Attributes put on every record.
@@ -59,13 +62,15 @@ impl Default for Adaptor {
 
 impl Adaptor {
     pub(crate) fn read(section: &Section<'_>) -> Result<Adaptor, Error> {
-        Ok(Adaptor {
+        let adaptor = Adaptor {
             host: section.given("host").map(|host| host.name(253)).transpose()?,
             spool: Spool::read(&section.child("spool", "adaptor.spool"))?,
             sources: source::read_all(&section.tables("source", SOURCE))?,
             routes: route::read_all(&section.tables("route", ROUTE))?,
             max_categories: section.get("max_categories").count(1..=1_000_000)? as usize,
             collectors: collectors(&section.get("collectors"))?,
+            tls: ClientTls::read(section)?,
+            insecure: section.get("insecure").flag()?,
             token: section.given("token_file").map(|file| file.secret(TOKEN_BYTES_MAX)).transpose()?,
             drain_timeout: section.get("drain_timeout").duration(Duration::ZERO..=Duration::from_hours(24))?,
             control: control(&section.get("control"))?,
@@ -73,10 +78,24 @@ impl Adaptor {
                 .given("control_socket")
                 .map(|path| path.name(SOCKET_BYTES_MAX).map(PathBuf::from))
                 .transpose()?,
-            control_token: section.given("control_token_file").map(|file| file.secret(TOKEN_BYTES_MAX)).transpose()?,
+            control_token: section.given("control_token_file").map(|file| file.tokens()).transpose()?,
             loss_records: section.get("loss_records").flag()?,
             labels: section.get("labels").texts()?,
-        })
+        };
+        match adaptor.in_the_clear() {
+            Some(message) => Err(section.wrong("collectors", &message)),
+            None => Ok(adaptor),
+        }
+    }
+
+    /// Why its collectors may not be sent to, if that is so: one is on another machine, and there is neither TLS nor the
+    /// word that none is meant.
+    pub fn in_the_clear(&self) -> Option<String> {
+        let away = self.collectors.iter().find(|collector| !is_loopback_name(collector))?;
+        let message = format!(
+            "names `{away}`, another machine, which records would be sent to unencrypted; set up TLS (`tls_ca_file`), or `insecure = true` to send them all the same"
+        );
+        (self.tls.is_none() && !self.insecure).then_some(message)
     }
 }
 

@@ -1,24 +1,35 @@
 //! `[collector]`: who may send, how much is held, and how often it is committed.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::adaptor::TOKEN_BYTES_MAX;
+use crate::client::{self, Client};
 use crate::error::Error;
-use crate::secret::Secret;
+use crate::keys::CLIENT;
 use crate::section::{Section, Value};
+use crate::settings::Settings;
+use crate::tls::Tls;
+use crate::token::Tokens;
 
 /// Settings of the collector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Collector {
-    /// Where adaptors connect. Off loopback there is a `token`, or it is `insecure`.
+    /// Where adaptors connect. Off loopback there is TLS and something that is asked for, or it is `insecure`.
     pub listen: SocketAddr,
     /// Where HTTP shows what comes in; `None` for nowhere. Off loopback as `listen`.
     pub http: Option<SocketAddr>,
-    /// Anyone who reaches the ports may send, and see what comes in.
+    /// How both ports are encrypted; none is not at all.
+    pub tls: Option<Tls>,
+    /// Anyone who reaches the ports may send, and see what comes in; or else it may be unencrypted.
     pub insecure: bool,
-    /// The token that adaptors must send, and whoever asks over HTTP; none asks for none.
-    pub token: Option<Secret>,
+    /// The tokens that open everything: adaptors must send one, and whoever asks over HTTP. Without any, and without
+    /// `clients`, nobody is asked.
+    pub token: Option<Tokens>,
+    /// Who may do less. Their names are unique.
+    pub clients: Vec<Client>,
+    /// The file that all this is from, if it is from one: where `clients` are read again.
+    pub file: Option<PathBuf>,
     /// The longest time between commits while there is something to commit; 100 ms to 1 h.
     pub flush_interval: Duration,
     /// The most bytes of compressed blocks held; 16 MiB to 1 PiB.
@@ -40,11 +51,16 @@ impl Default for Collector {
 impl Collector {
     pub(crate) fn read(section: &Section<'_>) -> Result<Collector, Error> {
         let (hour, millis) = (Duration::from_hours(1), Duration::from_millis(1));
+        let tls = Tls::read(section)?;
+        let certificates = tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
         let collector = Collector {
             listen: section.get("listen").listen()?,
             http: http(&section.get("http"))?,
             insecure: section.get("insecure").flag()?,
-            token: section.given("token_file").map(|file| file.secret(TOKEN_BYTES_MAX)).transpose()?,
+            token: section.given("token_file").map(|file| file.tokens()).transpose()?,
+            clients: client::read_all(&section.tables("client", CLIENT), certificates)?,
+            file: None,
+            tls,
             flush_interval: section.get("flush_interval").duration(100 * millis..=hour)?,
             memory: section.get("memory").size(16 << 20..=1 << 50)?,
             max_connections: section.get("max_connections").count(1..=1_000_000)? as usize,
@@ -54,14 +70,26 @@ impl Collector {
         for (key, address, what) in [("listen", Some(collector.listen), "send"), ("http", collector.http, "listen in")]
         {
             let Some(address) = address.filter(|address| !address.ip().to_canonical().is_loopback()) else { continue };
-            if collector.token.is_none() && !collector.insecure {
+            let asks = certificates || collector.token.is_some() || !collector.clients.is_empty();
+            if (collector.tls.is_none() || !asks) && !collector.insecure {
                 let message = format!(
-                    "is {address}, which other machines can reach; set `token_file` to ask them for a token, or `insecure = true` to let anyone {what}"
+                    "is {address}, which other machines can reach; set up TLS (`tls_cert_file`, `tls_key_file`) and ask for certificates (`tls_client_ca_file`) or tokens ([[{CLIENT}]], `token_file`), or write `insecure = true` to let anyone {what} whom nothing else stops"
                 );
                 return Err(section.wrong(key, &message));
             }
         }
         Ok(collector)
+    }
+
+    /// The clients as the file has them now; those that there are if they are from no file.
+    ///
+    /// # Errors
+    /// What is wrong with the file, wherever that is.
+    pub fn clients_again(&self) -> Result<Vec<Client>, String> {
+        let Some(file) = &self.file else { return Ok(self.clients.clone()) };
+        let settings = Settings::load(file).map_err(|error| error.to_string())?;
+        let collector = settings.collector.ok_or_else(|| format!("{}: [collector] is gone", file.display()))?;
+        Ok(collector.clients)
     }
 }
 

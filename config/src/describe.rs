@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::source::{ReadFrom, Source, SourceKind, TcpSource, Tls, Transport, UnixSocketKind, UnixSource};
+use crate::source::{ReadFrom, Source, SourceKind, TcpSource, Transport, UnixSocketKind, UnixSource};
 use crate::spool::{Spool, WhenFull};
-use crate::{Adaptor, ByteSize, Collector, FileFormat, HumanDuration, Secret, Settings, Sink};
+use crate::{Adaptor, ByteSize, Client, Collector, FileFormat, Globs, HumanDuration, Settings, Sink, Tls};
 
 impl Settings {
     /// Some lines that say what it will do: take in what, spool where, send where, write where.
@@ -53,7 +53,8 @@ fn describe_adaptor(text: &mut String, adaptor: &Adaptor) {
         WhenFull::DropOldest => "the oldest records are dropped",
     };
     let _ = writeln!(text, "  spools in {}, up to {}, then {then}", path.display(), ByteSize(*max_size));
-    let _ = writeln!(text, "  sends to {}, {}", adaptor.collectors.join(" or "), token(&adaptor.token));
+    let with = if adaptor.tls.is_some() { " with TLS" } else { "" };
+    let _ = writeln!(text, "  sends to {}{with}, {}", adaptor.collectors.join(" or "), token(&adaptor.token));
 }
 
 impl Source {
@@ -114,11 +115,7 @@ fn unix_socket(unix: &UnixSource) -> String {
 }
 
 fn tcp(tcp: &TcpSource) -> String {
-    match &tcp.tls {
-        None => format!("tcp {}", tcp.listen),
-        Some(Tls { client_ca_file: None, .. }) => format!("tcp {} with TLS", tcp.listen),
-        Some(_) => format!("tcp {} with TLS and client certificates", tcp.listen),
-    }
+    format!("tcp {}{}", tcp.listen, tls(&tcp.tls))
 }
 
 fn transport(transport: &Transport) -> String {
@@ -133,11 +130,26 @@ fn describe_collector(text: &mut String, collector: &Collector) {
     let Collector { listen, token: secret, .. } = collector;
     let (flush, memory) = (HumanDuration(collector.flush_interval), ByteSize(collector.memory));
     let _ = writeln!(text, "collector");
-    let _ = writeln!(text, "  listens on tcp {listen}, {}", token(secret));
+    let _ = writeln!(text, "  listens on tcp {listen}{}, {}", tls(&collector.tls), token(secret));
+    for client in &collector.clients {
+        let _ = writeln!(text, "  {}", describe_client(client));
+    }
     let _ = writeln!(text, "  commits every {flush}, holding at most {memory} of blocks");
     if !collector.maintenance {
         let _ = writeln!(text, "  leaves the table's maintenance to others");
     }
+}
+
+fn describe_client(client: &Client) -> String {
+    let Client { name, token_hashes, cert_names, categories, hosts, tail } = client;
+    let mut shown = cert_names.iter().map(|names| format!("a certificate for {names}")).collect::<Vec<_>>();
+    shown.extend((!token_hashes.is_empty()).then(|| "its token".to_owned()));
+    let all = |globs: &Option<Globs>, what: &str| {
+        globs.as_ref().map_or(format!("all {what}"), |globs| format!("{what} {globs}"))
+    };
+    let see = if *tail { "write and see" } else { "write" };
+    let (categories, hosts) = (all(categories, "categories"), all(hosts, "hosts"));
+    format!("lets {name}, with {}, {see} {categories} of {hosts}", shown.join(" and "))
 }
 
 fn describe_sink(text: &mut String, sink: &Sink) {
@@ -177,9 +189,17 @@ fn describe_table(text: &mut String, what: &str, sink: &Sink) {
     }
 }
 
-fn token(token: &Option<Secret>) -> &'static str {
+fn token<T>(token: &Option<T>) -> &'static str {
     match token {
         Some(_) => "with a token",
         None => "without a token",
+    }
+}
+
+fn tls(tls: &Option<Tls>) -> &'static str {
+    match tls {
+        None => "",
+        Some(Tls { client_ca_file: None, .. }) => " with TLS",
+        Some(_) => " with TLS and client certificates",
     }
 }

@@ -34,9 +34,10 @@ pub struct Heading {
 }
 
 /// The names of the headings that may be written many times, as `[[adaptor.source]]`.
-pub(crate) const REPEATED: [&str; 3] = [SOURCE, ROUTE, SINK_ROUTE];
+pub(crate) const REPEATED: [&str; 4] = [SOURCE, ROUTE, CLIENT, SINK_ROUTE];
 pub(crate) const SOURCE: &str = "adaptor.source";
 pub(crate) const ROUTE: &str = "adaptor.route";
+pub(crate) const CLIENT: &str = "collector.client";
 pub(crate) const SINK: &str = "sink";
 pub(crate) const SINK_ROUTE: &str = "sink.route";
 
@@ -92,6 +93,10 @@ pub const HEADINGS: &[Heading] = &[
         name: "collector",
         meaning: "The collector merges what adaptors send and commits it to the sink. It needs [sink].",
     },
+    Heading {
+        name: CLIENT,
+        meaning: "Who may send, and what: as many [[collector.client]] as are needed; the first counts of which a peer shows all that it asks for. Read again when this file changes.",
+    },
     Heading { name: "sink", meaning: "The sink is the table on object storage that everything ends up in." },
     Heading {
         name: SINK_ROUTE,
@@ -104,11 +109,16 @@ pub const HEADINGS: &[Heading] = &[
 pub const KEYS: &[Key] = &[
     unset("adaptor.host", r#""web-1""#, "The host that records name. Not set: the machine's host name."),
     key("adaptor.collectors", r#"["127.0.0.1:14630"]"#, "Collectors to send to, as host:port; the port may be left out and is then 14630."),
+    unset("adaptor.tls_ca_file", r#""/etc/logboom/ca.crt""#, "Certificates (PEM) of which one must have signed the collector's: collectors are spoken to by TLS 1.2 or 1.3. Not set: unencrypted."),
+    unset("adaptor.tls_cert_file", r#""/etc/logboom/adaptor.crt""#, "The certificate chain (PEM) to show to collectors that ask for one. It needs tls_key_file."),
+    unset("adaptor.tls_key_file", r#""/etc/logboom/adaptor.key""#, "The private key (PEM) of tls_cert_file."),
+    unset("adaptor.tls_server_name", r#""logs.example.com""#, "The name that a collector's certificate must be for. Not set: the name or address in collectors."),
     unset("adaptor.token_file", r#""/etc/logboom/token""#, "A file with the token that the collector asks for, at most 1KiB. Not set: no token."),
+    key("adaptor.insecure", "false", "Send records and the token to collectors of other machines unencrypted, where there is no tls_ca_file."),
     key("adaptor.drain_timeout", r#""30s""#, "How long a stop waits for spooled records to be committed; 0s to 1d. The rest is sent at the next start."),
     key("adaptor.control", r#""127.0.0.1:14632""#, "The loopback address and port where HTTP lists, adds and removes sources and gives counters; empty for none. Only a warning if another program has the default one."),
     unset("adaptor.control_socket", r#""/run/logboom/control.sock""#, "A Unix socket for the same, open to the adaptor's user only; at most 107 bytes. Not set: none."),
-    unset("adaptor.control_token_file", r#""/etc/logboom/control-token""#, "A file with the bearer token that requests at control must send, at most 1KiB. Not set: none, and sources that run programs are taken at control_socket only."),
+    unset("adaptor.control_token_file", r#""/etc/logboom/control-token""#, "A file with the bearer tokens of which requests at control must send one, or their hashes, one a line, at most 1KiB. Not set: none, and sources that run programs are taken at control_socket only."),
     key("adaptor.labels", "{}", "Attributes put on every record, such as { region = \"eu\" }."),
     key("adaptor.loss_records", "true", "Tell in records of the category logboom.loss which records were dropped or damaged, and why; `logboom table verify` needs them."),
     key("adaptor.max_categories", "1000", "The most categories that records may make up in one run, besides those that this file names; 1 to 1000000. The rest goes to _overflow."),
@@ -139,7 +149,7 @@ pub const KEYS: &[Key] = &[
     unset("adaptor.source.tls_cert_file", r#""/etc/logboom/tls.crt""#, "The certificate chain (PEM) that makes a TCP listener speak TLS 1.2 or 1.3. It needs tls_key_file.").of(TLS),
     unset("adaptor.source.tls_key_file", r#""/etc/logboom/tls.key""#, "The private key (PEM) of tls_cert_file.").of(TLS),
     unset("adaptor.source.tls_client_ca_file", r#""/etc/logboom/clients.crt""#, "Certificates (PEM) of which one must have signed a client's. Not set: clients need no certificate.").of(TLS),
-    unset("adaptor.source.token_file", r#""/etc/logboom/source-token""#, "A file with the bearer token that producers must send, at most 1KiB. Not set: no token is asked for.").of(&["http", "otlp"]),
+    unset("adaptor.source.token_file", r#""/etc/logboom/source-token""#, "A file with the bearer tokens of which producers must send one, or their hashes, one a line, at most 1KiB. Not set: no token is asked for.").of(&["http", "otlp"]),
     unset("adaptor.source.shared_key_file", r#""/etc/logboom/shared-key""#, "A file with the key that Forward clients must prove to know, at most 1KiB. Not set: no handshake.").of(&["forward"]),
     key("adaptor.source.insecure", "false", "Let anyone who reaches the listener send records, unencrypted and unasked.").of(&["tcp", "udp", "scribe", "syslog", "forward", "otlp", "http", "gelf"]),
     key("adaptor.source.control_from", "[]", "IP addresses whose calls of reinitialize and shutdown are obeyed; all others are refused.").of(&["scribe"]),
@@ -182,15 +192,24 @@ pub const KEYS: &[Key] = &[
     unset("adaptor.route.limit", r#"{ records_per_second = 1000, bytes_per_second = "1MiB", burst = "1s" }"#, "How many records, bytes or both a second of each category are kept; the rest is dropped. A quiet category saves up for burst, 1ms to 1h."),
     key("adaptor.route.drop", "false", "Drop them. Every dropped record is counted by rule."),
     key("adaptor.route.stop", "false", "No later rule is for them."),
-    key("collector.listen", r#""127.0.0.1:14630""#, "The IP address and port for adaptors. Off loopback it needs token_file or insecure = true."),
-    key("collector.http", r#""127.0.0.1:14631""#, "The IP address and port where HTTP shows records as they come in, for `logboom tail`; empty for none. Off loopback it needs token_file or insecure = true. None if another program has the default one."),
-    key("collector.insecure", "false", "Let anyone who reaches the ports send records and see those that come in."),
-    unset("collector.token_file", r#""/etc/logboom/token""#, "A file with the token that adaptors must send, and whoever asks over HTTP, at most 1KiB. Not set: no token is asked for."),
+    key("collector.listen", r#""127.0.0.1:14630""#, "The IP address and port for adaptors. Off loopback it needs TLS, with certificates or tokens that it asks for, or insecure = true."),
+    key("collector.http", r#""127.0.0.1:14631""#, "The IP address and port where HTTP shows records as they come in, for `logboom tail`; empty for none. Off loopback it needs what listen needs. None if another program has the default one."),
+    unset("collector.tls_cert_file", r#""/etc/logboom/collector.crt""#, "The certificate chain (PEM) that makes both ports speak TLS 1.2 or 1.3. It needs tls_key_file."),
+    unset("collector.tls_key_file", r#""/etc/logboom/collector.key""#, "The private key (PEM) of tls_cert_file."),
+    unset("collector.tls_client_ca_file", r#""/etc/logboom/clients.crt""#, "Certificates (PEM) of which one must have signed a peer's. Not set: peers need no certificate."),
+    key("collector.insecure", "false", "Let the ports be reached from other machines unencrypted, or by anyone if no certificate and no token is asked for."),
+    unset("collector.token_file", r#""/etc/logboom/token""#, "A file with tokens that may write and see everything, or their hashes, one a line, at most 1KiB. Not set: only clients have tokens; without those nobody is asked for one."),
     key("collector.flush_interval", r#""30s""#, "The longest time between commits while there is something to commit; 100ms to 1h."),
     key("collector.memory", r#""768MiB""#, "Memory for compressed blocks that are not yet committed; at least 16MiB. Half of it ends a batch. Merging holds about as much again."),
     key("collector.max_connections", "4096", "The most adaptors connected at once; 1 to 1000000."),
     key("collector.drain_timeout", r#""30s""#, "How long a stop waits for the last commit; 0s to 1d. Adaptors send the rest again."),
     key("collector.maintenance", "true", "Keep the table in order: merge small files, remove what is past its retention, delete garbage. Of several collectors one does it at a time."),
+    required("collector.client.name", r#""web""#, "A unique name, which the log calls it by; at most 128 bytes."),
+    unset("collector.client.token_hash", r#""sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad""#, "The hash of its token, as `logboom token` prints it, or a list of hashes. Not set: it needs no token."),
+    unset("collector.client.cert_name", r#""web-*.example.com""#, "Globs of which one must match a DNS name in its certificate; one in quotes or a list. Not set: any certificate that tls_client_ca_file lets in."),
+    unset("collector.client.categories", r#"["nginx.*"]"#, "Globs of the categories that it may write; one in quotes or a list. Not set: all."),
+    unset("collector.client.hosts", r#"["web-*"]"#, "Globs of the hosts whose records it may write; one in quotes or a list. Not set: all."),
+    key("collector.client.tail", "false", "Let it see records of these categories and hosts as they come in (collector.http)."),
     required("sink.url", r#""file:///var/lib/logboom/table""#, "Where the table is: a path, file:///path, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, abfss://container@account.dfs.core.windows.net/prefix, hdfs://namenode:port/folder or memory://."),
     key("sink.options", "{}", "Options of the object store, by the names in docs/stores.md; a value written as { file = \"/path\" } is read from that file, at most 64KiB."),
     key("sink.format", r#""parquet""#, "What sink files are written in: parquet, or json for gzipped lines. A table keeps the format that it was created with."),

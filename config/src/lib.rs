@@ -11,6 +11,7 @@
 mod adaptor;
 mod address;
 mod byte_size;
+mod client;
 mod collector;
 pub mod crash;
 mod defaults;
@@ -30,10 +31,13 @@ mod sink;
 mod source;
 mod spool;
 mod template;
+mod tls;
+mod token;
 
 pub use adaptor::Adaptor;
 pub use address::{COLLECTOR_PORT, is_loopback_name};
 pub use byte_size::ByteSize;
+pub use client::Client;
 pub use collector::Collector;
 pub use defaults::defaults_toml;
 pub use duration::HumanDuration;
@@ -48,7 +52,9 @@ pub use sink::{FileFormat, RetentionRule, Sink, SinkRoute};
 pub use source::{
     Body, ExecSource, FileSource, Format, ForwardSource, GelfSource, HeartbeatSource, HttpSource, JournaldSource,
     Multiline, MultilineRule, OnLongLine, OtlpSource, Parsing, ReadFrom, ScribeSource, Source, SourceKind,
-    SyslogSource, TcpSource, Time, TimeFormat, Tls, Transport, UdpSource, UnixSocketKind, UnixSource,
+    SyslogSource, TcpSource, Time, TimeFormat, Transport, UdpSource, UnixSocketKind, UnixSource,
 };
 pub use spool::{Spool, WhenFull};
 pub use template::{CATEGORY_BYTES_MAX, RecordValues, Template, TemplateValues, category_is_valid};
+pub use tls::{ClientTls, Tls};
+pub use token::{TokenHash, Tokens};

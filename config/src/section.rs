@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 use crate::document::{Origin, closest};
 use crate::error::{Error, Unparsable, quoted};
 use crate::keys::{self, Preset};
-use crate::{ByteSize, Globs, HumanDuration, Secret};
+use crate::{ByteSize, Globs, HumanDuration, Secret, Tokens};
 
 /// One table of the document, or an absent one of which every key has its default.
 #[derive(Clone, Copy)]
@@ -337,6 +337,12 @@ impl<'a> Value<'a> {
     /// The secret in the file that this value names.
     pub(crate) fn secret(&self, bytes_max: u64) -> Result<Secret, Error> {
         let path = self.text()?;
-        Secret::read(Path::new(&path), bytes_max).map_err(|message| self.wrong(message))
+        Secret::read_within(Path::new(&path), bytes_max).map_err(|message| self.wrong(message))
+    }
+
+    /// The tokens in the file that this value names.
+    pub(crate) fn tokens(&self) -> Result<Tokens, Error> {
+        let path = self.text()?;
+        Tokens::read(Path::new(&path)).map_err(|message| self.wrong(message))
     }
 }

@@ -37,7 +37,13 @@ impl Settings {
             Err(error) if bytes.len() as u64 <= SETTINGS_BYTES_MAX => {
                 Err(origin.wrong(error.valid_up_to(), None, "is not UTF-8; save the file as UTF-8"))
             }
-            _ => Settings::parse(&file, &text),
+            _ => {
+                let mut settings = Settings::parse(&file, &text)?;
+                if let Some(collector) = &mut settings.collector {
+                    collector.file = Some(path.to_owned());
+                }
+                Ok(settings)
+            }
         }
     }
 

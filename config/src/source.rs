@@ -16,7 +16,7 @@ pub use file::{FileSource, ReadFrom};
 pub use local::{ExecSource, HeartbeatSource, JournaldSource};
 pub use parsing::{Body, Multiline, MultilineRule, Parsing, Time, TimeFormat};
 pub use protocols::{ForwardSource, GelfSource, HttpSource, OtlpSource, ScribeSource, SyslogSource, Transport};
-pub use tcp::{TcpSource, Tls};
+pub use tcp::TcpSource;
 pub use udp::UdpSource;
 pub use unix::{UnixSocketKind, UnixSource};
 

@@ -3,9 +3,10 @@
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 use logboom_config::{Settings, Sink, defaults_toml};
+use logboom_security::{ClientTls, ServerTls};
 use logboom_sink::Store;
 use logboom_sink::store::probe::{Depth, probe};
 
@@ -34,11 +35,24 @@ pub async fn run(args: CheckArgs) -> Result<()> {
     if let Some(sink) = &settings.sink {
         Store::check(&sink.url, &sink.options).with_context(|| format!("{}: [sink]", file.display()))?;
     }
+    check_tls(&settings).map_err(|error| anyhow!("{}: {error}", file.display()))?;
     print!("{}", settings.describe());
     match args.connect {
         true => connect(file, settings.sink.as_ref()).await,
         false => Ok(()),
     }
+}
+
+/// Reads the files of certificates and keys, as the roles do when they start.
+fn check_tls(settings: &Settings) -> Result<(), String> {
+    let adaptor = settings.adaptor.as_ref();
+    let sources =
+        adaptor.into_iter().flat_map(|adaptor| &adaptor.sources).flat_map(|source| source.kind.tcp_listeners());
+    let listeners = sources.filter_map(|tcp| tcp.tls.as_ref());
+    let collector = settings.collector.as_ref().and_then(|collector| collector.tls.as_ref());
+    listeners.chain(collector).try_for_each(|tls| ServerTls::open("it", tls, &[]).map(drop))?;
+    let client = adaptor.and_then(|adaptor| adaptor.tls.as_ref());
+    client.map_or(Ok(()), |tls| ClientTls::open("it", tls).map(drop))
 }
 
 async fn connect(file: &Path, sink: Option<&Sink>) -> Result<()> {

@@ -10,5 +10,6 @@ pub mod query;
 pub mod send;
 pub mod table;
 pub mod tail;
+pub mod token;
 pub mod trace;
 pub mod up;

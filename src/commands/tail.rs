@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use logboom_query::{harmless, harmless_json};
+use logboom_security::ClientTls;
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -48,6 +49,15 @@ pub struct TailArgs {
     /// A file with the token that the collectors ask for
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// Certificates (PEM) of which one must have signed those of collectors at https://
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// The certificate (PEM) to show to collectors that ask for one
+    #[arg(long, value_name = "FILE", requires_all = ["ca_file", "key_file"])]
+    cert_file: Option<PathBuf>,
+    /// Its private key
+    #[arg(long, value_name = "FILE", requires = "cert_file")]
+    key_file: Option<PathBuf>,
 }
 
 /// What a collector is asked, and by whom.
@@ -60,7 +70,13 @@ struct Ask {
 
 /// Follows until it is interrupted, nobody reads the output any more, or no collector can be followed.
 pub async fn run(args: TailArgs) -> Result<()> {
-    let client = Client::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(SILENCE_MAX).build()?;
+    let mut client = Client::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(SILENCE_MAX);
+    if let Some(ca_file) = args.ca_file.clone() {
+        let cert_and_key_files = args.cert_file.clone().zip(args.key_file.clone());
+        let tls = logboom_config::ClientTls { ca_file, cert_and_key_files, server_name: None };
+        client = client.use_preconfigured_tls(ClientTls::open("tail", &tls).map_err(|error| anyhow!(error))?.config());
+    }
+    let client = client.build()?;
     let token = args.token_file.as_ref().map(|path| {
         std::fs::read_to_string(path).with_context(|| format!("cannot read the token in {}", path.display()))
     });
@@ -145,8 +161,11 @@ impl Ask {
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }
-        let unreachable =
-            || format!("cannot follow the collector at {place}; is one running, and is this its `collector.http`?");
+        let unreachable = || {
+            format!(
+                "cannot follow the collector at {place}; is one running, and is this its `collector.http`, with https:// where that has TLS?"
+            )
+        };
         let mut answer = request.send().await.with_context(unreachable)?;
         if answer.status() != StatusCode::OK {
             let status = answer.status();

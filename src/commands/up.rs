@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use logboom_adaptor::{Adaptor, process};
 use logboom_collector::Collector;
@@ -42,8 +42,16 @@ pub async fn run(args: UpArgs) -> Result<()> {
     std::fs::create_dir_all(&args.data).with_context(|| format!("cannot create the folder {}", args.data.display()))?;
 
     let mut collector = settings.collector.unwrap_or_default();
+    // Nobody but this process sends to it, and nobody but this host may look on: so nobody is asked who it is.
     collector.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    collector.token = None;
+    if let Some(http) = collector.http.filter(|http| !http.ip().to_canonical().is_loopback())
+        && !collector.insecure
+    {
+        bail!(
+            "`collector.http` is {http}, which other machines can reach; `logboom up` is for this one: set a loopback address, or run `logboom collector`"
+        );
+    }
+    (collector.tls, collector.token, collector.clients, collector.file) = (None, None, vec![], None);
     if args.config.is_none() {
         collector.flush_interval = Duration::from_secs(2);
     }
@@ -51,7 +59,7 @@ pub async fn run(args: UpArgs) -> Result<()> {
     let sink = settings.sink.unwrap_or_else(|| Sink::at(store.to_string_lossy()));
     let mut adaptor = settings.adaptor.unwrap_or_default();
     adaptor.spool = Spool { path: args.data.join("spool"), ..adaptor.spool };
-    adaptor.token = None;
+    (adaptor.tls, adaptor.token) = (None, None);
     adaptor.sources.extend(local_sources(&args));
     let protocols = protocol_sources(&args, &adaptor.sources);
 

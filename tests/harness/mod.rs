@@ -1,6 +1,7 @@
 //! Real processes under test: started, killed, waited for. Everything lives in a temporary folder, and nothing outlives
 //! its test.
 
+mod authority;
 mod bucket;
 mod pipeline;
 mod process;
@@ -12,6 +13,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+pub use authority::Authority;
 pub use bucket::{Bucket, Kind};
 pub use pipeline::{Pipeline, Plan};
 pub use process::{Node, logboom, run};

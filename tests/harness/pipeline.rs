@@ -174,6 +174,12 @@ impl Pipeline {
         self.adaptors.iter().for_each(AdaptorNode::wait_ready);
     }
 
+    /// Starts an adaptor that does not run any more.
+    pub fn start_adaptor(&mut self, index: usize) {
+        self.adaptors[index].node.start();
+        self.adaptors[index].wait_ready();
+    }
+
     /// `text` with port and socket of the source that the test has added to the first adaptor.
     pub fn address_of(&self, text: &str) -> String {
         filled(text, &self.adaptors[0].extra)

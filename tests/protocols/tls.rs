@@ -8,61 +8,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use logboom_bench::encode;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use super::client::Interpreter;
 use super::{Answers, Carries, Protocol, delivery};
-use crate::harness::{PATIENCE, Pipeline, Plan, quoted, wait_until};
+use crate::harness::{Authority, PATIENCE, Pipeline, Plan, quoted, wait_until};
 
-/// An authority and what it has signed, each in a file.
-struct Authority {
-    folder: PathBuf,
-    issuer: CertifiedIssuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new(folder: &Path, name: &str) -> Self {
-        let mut params = CertificateParams::new([]).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let folder = folder.join(name);
-        fs::create_dir(&folder).unwrap();
-        fs::write(folder.join("authority.pem"), issuer.pem()).unwrap();
-        Self { folder, issuer }
-    }
-
-    fn pem(&self) -> PathBuf {
-        self.folder.join("authority.pem")
-    }
-
-    /// Signs a certificate for this machine that is good until the end of a year. The files of it and of its key.
-    fn sign(&self, name: &str, last_year: i32) -> (PathBuf, PathBuf) {
-        let mut params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
-        params.not_before = date_time_ymd(2020, 1, 1);
-        params.not_after = date_time_ymd(last_year, 12, 31);
-        let key = KeyPair::generate().unwrap();
-        let files = (self.folder.join(format!("{name}.pem")), self.folder.join(format!("{name}.key")));
-        fs::write(&files.0, params.signed_by(&key, &self.issuer).unwrap().pem()).unwrap();
-        fs::write(&files.1, key.serialize_pem()).unwrap();
-        files
-    }
-
-    /// Settings that make a listener speak TLS.
-    fn server(&self) -> String {
-        let (certificate, key) = self.sign("server", 2099);
-        format!("tls_cert_file = {}\ntls_key_file = {}", quoted(&certificate), quoted(&key))
-    }
+/// Settings that make a listener speak TLS.
+fn server(authority: &Authority) -> String {
+    let (certificate, key) = authority.sign("server", 2099);
+    format!("tls_cert_file = {}\ntls_key_file = {}", quoted(&certificate), quoted(&key))
 }
 
 /// The client must trust the authority, and shows a certificate of it where the listener asks for that.
 fn check(protocol: &Protocol, mutual: bool) {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new(folder.path(), "ours");
-    let mut source = format!("{}\n{}", protocol.source, authority.server());
+    let mut source = format!("{}\n{}", protocol.source, server(&authority));
     let mut environment = vec![("LOGBOOM_TEST_CA", authority.pem())];
     if mutual {
         source += &format!("\ntls_client_ca_file = {}", quoted(&authority.pem()));
@@ -204,7 +168,7 @@ fn who_cannot_show_who_it_is_or_speaks_in_the_clear_is_kept_out() {
     let [ours, other] = ["ours", "other"].map(|name| Authority::new(folder.path(), name));
     let source = format!(
         "type = \"http\"\nlisten = \"127.0.0.1:{{port}}\"\n{}\ntls_client_ca_file = {}",
-        ours.server(),
+        server(&ours),
         quoted(&ours.pem())
     );
     let mut pipeline = Pipeline::with_source(Plan::default(), &source);
@@ -228,4 +192,32 @@ fn who_cannot_show_who_it_is_or_speaks_in_the_clear_is_kept_out() {
     wait_until("the record is in the table", PATIENCE, || !pipeline.rows().is_empty());
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(pipeline.rows(), [b"welcome"]);
+}
+
+#[test]
+fn a_listener_takes_new_certificates_and_tokens_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let [ours, other] = ["ours", "other"].map(|name| Authority::new(folder.path(), name));
+    let token = folder.path().join("token");
+    fs::write(&token, "not this one").unwrap();
+    let source =
+        format!("type = \"http\"\nlisten = \"127.0.0.1:{{port}}\"\n{}\ntoken_file = {}", server(&ours), quoted(&token));
+    let mut pipeline = Pipeline::with_source(Plan::default(), &source);
+    pipeline.start_collectors();
+    pipeline.start_adaptors();
+    let address = pipeline.address_of("127.0.0.1:{port}");
+    assert!(post(&address, &ours.pem(), None, "early").unwrap().starts_with("HTTP/1.1 401"));
+
+    // A certificate without its key is not taken, and what there was goes on.
+    let (mine, theirs) = (ours.folder.join("server"), other.sign("server", 2099));
+    fs::copy(&theirs.0, mine.with_extension("pem")).unwrap();
+    pipeline.adaptors[0].node.wait_for("changed files cannot be used", PATIENCE);
+    assert!(post(&address, &ours.pem(), None, "early").unwrap().starts_with("HTTP/1.1 401"));
+    fs::copy(&theirs.1, mine.with_extension("key")).unwrap();
+    fs::write(&token, "").unwrap();
+    wait_until("the new certificate is shown", PATIENCE, || post(&address, &other.pem(), None, "early").is_ok());
+    assert!(post(&address, &ours.pem(), None, "early").is_err());
+    // No token at all is a broken file and not an open door; the hash of none is not that of "".
+    assert!(post(&address, &other.pem(), None, "early").unwrap().starts_with("HTTP/1.1 401"));
+    assert!(pipeline.rows().is_empty());
 }

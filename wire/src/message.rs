@@ -12,6 +12,8 @@
 //!                                       ←   opened {stream, mark}: send what comes after the mark
 //! block, block, …                       →   of each stream in rising order
 //!                                       ←   committed {stream, mark}: the spool may forget up to here
+//!                                       ←   stream_refused {stream, block, message}: that block and what follows is
+//!                                           not taken; open the stream again later, or elsewhere
 //! flush                                 →   the adaptor is leaving and asks for an early commit
 //!                                       ←   draining: the collector is leaving; go elsewhere
 //! ping                                  ↔   after a silence; a peer that is silent for 10 s is dead
@@ -88,6 +90,15 @@ pub enum ToAdaptor {
         /// Highest block number that is committed.
         mark: u64,
     },
+    /// The stream holds what the peer may not write. It is as if it had not been opened here; the others go on.
+    StreamRefused {
+        /// The stream.
+        stream: StreamId,
+        /// Number of the first block that was not taken. Nor was any that followed.
+        block: u64,
+        /// Why.
+        message: String,
+    },
     /// The connection ends, for this reason.
     Refused {
         /// Why.
@@ -107,8 +118,10 @@ pub enum ToAdaptor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
-    /// The token is wrong.
+    /// The token is wrong, or nobody is known by that token and certificate.
     Token,
+    /// The peer speaks in the clear where TLS is spoken, or the other way round.
+    Tls,
     /// The peer speaks another version of the protocol.
     Version,
     /// Too many connections, or the store cannot be reached.

@@ -30,7 +30,8 @@ use std::time::Duration;
 use hyper::header::{ALLOW, HOST, HeaderValue, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
-use logboom_config::{Adaptor as Settings, Secret, UnixSource, is_loopback_name};
+use logboom_config::{Adaptor as Settings, Tokens, UnixSource, is_loopback_name};
+use logboom_security::Live;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -66,7 +67,7 @@ DELETE /sources/NAME    remove a source once it has handed over what it took
 pub(crate) struct Control {
     sources: Arc<Sources>,
     spool: Arc<Spool>,
-    token: Option<Secret>,
+    tokens: Option<Live<Tokens>>,
     ready: AtomicBool,
 }
 
@@ -75,6 +76,8 @@ pub(crate) struct Control {
 pub(crate) struct Bound {
     /// Each with whether only the adaptor's user gets to it.
     listeners: Vec<(Listener, bool)>,
+    /// The tokens that the TCP one asks for.
+    pub(crate) tokens: Option<Live<Tokens>>,
     /// Where the TCP one is.
     pub(crate) address: Option<SocketAddr>,
 }
@@ -84,7 +87,8 @@ pub(crate) struct Bound {
 /// # Errors
 /// Says what is wrong with an address that was given, and how to mend it.
 pub(crate) async fn bind(settings: &Settings) -> Result<Bound, String> {
-    let mut bound = Bound::default();
+    let tokens = settings.control_token.clone().map(|tokens| Live::tokens("tokens of `adaptor.control`", tokens));
+    let mut bound = Bound { tokens: tokens.transpose()?, ..Bound::default() };
     if let Some(path) = &settings.control_socket {
         let unix = UnixSource { mode: 0o600, ..UnixSource::at(path) };
         let (listener, _) =
@@ -113,8 +117,8 @@ pub(crate) async fn bind(settings: &Settings) -> Result<Bound, String> {
 }
 
 impl Control {
-    pub(crate) fn new(sources: Arc<Sources>, spool: Arc<Spool>, token: Option<Secret>) -> Arc<Self> {
-        Arc::new(Self { sources, spool, token, ready: AtomicBool::new(true) })
+    pub(crate) fn new(sources: Arc<Sources>, spool: Arc<Spool>, tokens: Option<Live<Tokens>>) -> Arc<Self> {
+        Arc::new(Self { sources, spool, tokens, ready: AtomicBool::new(true) })
     }
 
     /// The adaptor is about to end.
@@ -145,7 +149,7 @@ impl Control {
         if !private && let Some(refusal) = self.refuse(&ask.head) {
             return refusal;
         }
-        let trusted = private || self.token.is_some();
+        let trusted = private || self.tokens.is_some();
         let path = ask.head.uri.path().to_owned();
         let name = path.strip_prefix("/sources/").map(decoded);
         match (&ask.head.method, path.as_str(), name) {
@@ -205,7 +209,7 @@ impl Control {
             let message = "the request is for another host; ask for localhost or 127.0.0.1";
             return Some(error(StatusCode::FORBIDDEN, message));
         }
-        if head.uri.path() != "/health" && !authorized(&head.headers, self.token.as_ref()) {
+        if head.uri.path() != "/health" && !authorized(&head.headers, self.tokens.as_ref()) {
             let mut answer =
                 error(StatusCode::UNAUTHORIZED, "send the token of `adaptor.control_token_file` as bearer");
             answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

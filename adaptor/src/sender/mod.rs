@@ -1,9 +1,10 @@
 //! The sender: brings the spool's blocks to a collector and hears how far they are committed.
 //!
 //! Owns the choice of a collector, the connection and its pace. What may be said when is in [`protocol`]; what is read
-//! and deleted is the spool's.
+//! and deleted is the spool's; what becomes of streams that a collector refuses is in [`refused`].
 
 mod protocol;
+mod refused;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,22 +13,28 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures::{SinkExt, StreamExt};
 use logboom_config::Secret;
+use logboom_security::{Certificate, ClientTls, HANDSHAKE_TIMEOUT, Live, ServerName, Stream, explain};
 use logboom_wire::message::{AdaptorCodec, Codec, Frame, FrameError, ToAdaptor, ToCollector};
 use logboom_wire::{Block, StreamId};
 use rand::Rng;
 use rand::seq::SliceRandom;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_util::codec::{FramedRead, FramedWrite};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use crate::counters::Counters;
 use crate::spool::{Reader, Spool, SpoolError, StreamStatus};
 use protocol::{Effect, Ended, Protocol};
+use refused::{Allowed, Refused};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// How often it is asked whether the certificate of a collector still holds.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// Bytes read from the spool at once.
 const READ_BYTES: usize = 4 << 20;
 /// Streams that are announced to a collector at the same time; the rest follow as these are done.
@@ -37,17 +44,27 @@ const OPEN_STREAMS_MAX: usize = 64;
 pub struct Settings {
     /// `host:port` of each collector; a name may stand for many addresses.
     pub collectors: Vec<String>,
+    /// How to encrypt, if at all.
+    pub tls: Option<ClientTls>,
     /// What to prove ourselves with.
-    pub token: Option<Secret>,
+    pub token: Option<Live<Secret>>,
     /// Name of this host.
     pub host: Arc<str>,
     /// Streams older than this are not sent: their marks may be forgotten.
     pub max_age: Duration,
     /// Send them all the same.
     pub send_expired: bool,
+    /// Where refusals are counted.
+    pub counters: Arc<Counters>,
 }
 
 impl Settings {
+    /// Looks whether files have changed, so that what is wrong with them is said before they are needed.
+    fn look(&self) {
+        self.token.iter().for_each(|token| drop(token.current()));
+        self.tls.iter().for_each(ClientTls::look);
+    }
+
     /// Whether `stream` is young enough to be sent: the table forgets marks after 30 days, and a block that is sent
     /// again after that would be there twice.
     pub fn may_send(&self, stream: &StreamStatus) -> bool {
@@ -70,6 +87,12 @@ enum ConnectionError {
     Connect(std::io::Error),
     #[error("cannot connect: no answer within {} s", CONNECT_TIMEOUT.as_secs())]
     ConnectTimeout,
+    #[error("no TLS with the collector: {0}")]
+    Tls(String),
+    #[error("TLS does not get done within {} s", HANDSHAKE_TIMEOUT.as_secs())]
+    TlsTimeout,
+    #[error("all that waits is refused here; trying another collector")]
+    AllRefused,
     #[error("{0}")]
     Spool(#[from] SpoolError),
 }
@@ -77,7 +100,7 @@ enum ConnectionError {
 /// Sends until `stop`. Once `drain` is cancelled, asks the collector for an early commit and returns as soon as
 /// everything in the spool is committed.
 pub async fn run(settings: Settings, spool: Arc<Spool>, drain: CancellationToken, stop: CancellationToken) {
-    let mut sender = Sender { settings, spool, drain, backoff: BACKOFF_MIN };
+    let mut sender = Sender { settings, spool, drain, backoff: BACKOFF_MIN, refused: Refused::default() };
     stop.run_until_cancelled(sender.run()).await;
 }
 
@@ -86,6 +109,18 @@ struct Sender {
     spool: Arc<Spool>,
     drain: CancellationToken,
     backoff: Duration,
+    refused: Refused,
+}
+
+/// One of the collectors.
+struct Peer {
+    /// As the settings have it.
+    name: String,
+    address: SocketAddr,
+    /// Whether there are others.
+    others: bool,
+    /// What it has shown, and for which name.
+    certificate: Option<(Certificate, ServerName<'static>)>,
 }
 
 impl Sender {
@@ -94,16 +129,24 @@ impl Sender {
             if self.drained() {
                 return;
             }
-            for (name, address) in self.addresses().await {
+            let addresses = self.addresses().await;
+            let others = addresses.len() > 1;
+            for (name, address) in addresses {
                 if self.drained() {
                     return;
                 }
-                match self.connect(&name, address).await {
+                let peer = Peer { name: name.clone(), address, others, certificate: None };
+                match self.connect(peer).await {
                     Ok(()) => return,
                     Err(ConnectionError::Ended(Ended::Draining)) => {
                         info!(collector = %name, "it is leaving; moving on")
                     }
-                    Err(error) => warn!(collector = %name, %address, %error, "connection ended"),
+                    Err(error) => {
+                        if let ConnectionError::Ended(Ended::Refused { .. }) = error {
+                            self.settings.counters.collector_refusals.add(1);
+                        }
+                        warn!(collector = %name, %address, %error, "connection ended");
+                    }
                 }
                 self.pause().await;
             }
@@ -144,38 +187,65 @@ impl Sender {
     }
 
     /// One connection, from beginning to end. `Ok` only when drained.
-    async fn connect(&mut self, name: &str, address: SocketAddr) -> Result<(), ConnectionError> {
-        let socket = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
+    async fn connect(&mut self, mut peer: Peer) -> Result<(), ConnectionError> {
+        let socket = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(peer.address)).await;
         let socket = socket.map_err(|_| ConnectionError::ConnectTimeout)?.map_err(ConnectionError::Connect)?;
         let _ = socket.set_nodelay(true);
-        let (read, write) = socket.into_split();
+        let Some(tls) = &self.settings.tls else {
+            let (read, write) = socket.into_split();
+            return self.converse_on(&peer, read, write).await;
+        };
+        let name = tls.server_name(&peer.name).map_err(ConnectionError::Tls)?;
+        let connecting = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.connector().connect(name.clone(), socket));
+        let connected = connecting.await.map_err(|_| ConnectionError::TlsTimeout)?;
+        let stream = connected.map_err(|error| ConnectionError::Tls(explain(&error)))?;
+        let stream = Stream::Tls(Box::new(stream.into()));
+        peer.certificate = stream.certificate().map(|certificate| (certificate, name));
+        let (read, write) = tokio::io::split(stream);
+        self.converse_on(&peer, read, write).await
+    }
+
+    async fn converse_on(
+        &mut self,
+        peer: &Peer,
+        read: impl AsyncRead + Unpin,
+        write: impl AsyncWrite + Unpin + Send + 'static,
+    ) -> Result<(), ConnectionError> {
         let mut incoming = FramedRead::new(read, AdaptorCodec::adaptor());
         // Writing has a task of its own, so that a collector that takes no more blocks is still listened to.
         let (outgoing, queue) = mpsc::channel(64);
         let writing = tokio::spawn(write_frames(FramedWrite::new(write, AdaptorCodec::adaptor()), queue));
-        let result = self.converse(name, &mut incoming, &outgoing).await;
+        self.refused.reconnected(peer.address);
+        let result = self.converse(peer, &mut incoming, &outgoing).await;
         drop(outgoing);
         writing.abort();
         let _ = writing.await;
-        result
+        result.map_err(|error| match error {
+            // What the collector has said by TLS.
+            ConnectionError::Frame(FrameError::Io(error)) if peer.certificate.is_some() => {
+                ConnectionError::Tls(explain(&error))
+            }
+            error => error,
+        })
     }
 
     async fn converse(
         &mut self,
-        name: &str,
-        incoming: &mut FramedRead<tokio::net::tcp::OwnedReadHalf, Codec<ToCollector, ToAdaptor>>,
+        peer: &Peer,
+        incoming: &mut FramedRead<impl AsyncRead + Unpin, Codec<ToCollector, ToAdaptor>>,
         outgoing: &mpsc::Sender<Outgoing>,
     ) -> Result<(), ConnectionError> {
-        let token = self.settings.token.as_ref().map_or("", |token| token.expose());
+        let token = self.settings.token.as_ref().map(|token| token.current());
+        let token = token.as_ref().map_or("", |token| token.expose());
         let (mut protocol, hello) = Protocol::new(Instant::now(), token, &self.settings.host);
         let mut readers = BTreeMap::new();
         send(outgoing, hello).await?;
         let mut changes = self.spool.changes();
         let mut ticks = tokio::time::interval(Duration::from_millis(500));
         let drain = self.drain.clone();
-        let mut flush_asked = None;
+        let (mut flush_asked, mut checked) = (None, Instant::now());
         loop {
-            let more = self.send_blocks(&mut protocol, &mut readers, outgoing).await?;
+            let more = self.send_blocks(peer, &mut protocol, &mut readers, outgoing).await?;
             if drain.is_cancelled() {
                 if self.nothing_left() {
                     return Ok(());
@@ -192,7 +262,14 @@ impl Sender {
                 () = outgoing.closed() => return Err(ConnectionError::Closed),
                 () = drain.cancelled(), if flush_asked.is_none() && !drain.is_cancelled() => None,
                 () = std::future::ready(()), if more => None,
-                _ = ticks.tick() => None,
+                _ = ticks.tick() => {
+                    self.settings.look();
+                    if checked.elapsed() >= CHECK_INTERVAL {
+                        checked = Instant::now();
+                        self.check(peer)?;
+                    }
+                    None
+                }
             };
             let now = Instant::now();
             let effects = match frame {
@@ -205,10 +282,25 @@ impl Sender {
                     Effect::Send(message) => send(outgoing, message).await?,
                     Effect::Trim(stream, mark) => {
                         debug!(%stream, mark, "committed");
+                        self.refused.committed(stream, mark);
                         self.trim(stream, mark).await?;
                     }
+                    Effect::Refused(stream, message) => {
+                        let streams = self.spool.streams();
+                        let status = streams.iter().find(|status| status.id == stream);
+                        readers.retain(|generation, _| status.is_none_or(|status| status.generation != *generation));
+                        self.refused.retain(|stream| streams.iter().any(|status| status.id == stream));
+                        let mark = status.map_or(0, |status| status.mark);
+                        let wait = self.refused.refused(now, peer.address, stream, mark);
+                        self.settings.counters.collector_refusals.add(1);
+                        warn!(collector = %peer.name, %stream, reason = message, ?wait,
+                            "the collector does not take a stream; its records stay in the spool");
+                        if peer.others && self.all_refused(now, peer.address) {
+                            return Err(ConnectionError::AllRefused);
+                        }
+                    }
                     Effect::Welcomed => {
-                        info!(collector = %name, "connected");
+                        info!(collector = %peer.name, tls = peer.certificate.is_some(), "connected");
                         self.backoff = BACKOFF_MIN;
                     }
                     Effect::Close(reason) => {
@@ -220,6 +312,20 @@ impl Sender {
                 }
             }
         }
+    }
+
+    /// Ends the connection to a collector that would not be spoken to any more.
+    fn check(&self, peer: &Peer) -> Result<(), ConnectionError> {
+        let (Some(tls), Some((certificate, name))) = (&self.settings.tls, &peer.certificate) else { return Ok(()) };
+        tls.check(certificate, name).map_err(ConnectionError::Tls)
+    }
+
+    /// Whether there is something to send, and the collector at `address` takes nothing of it.
+    fn all_refused(&self, now: Instant, address: SocketAddr) -> bool {
+        let streams = self.spool.streams();
+        let waiting = |stream: &&StreamStatus| stream.last > stream.mark && self.settings.may_send(stream);
+        let mut waiting = streams.iter().filter(waiting).peekable();
+        waiting.peek().is_some() && waiting.all(|it| self.refused.allowed(now, address, it.id) == Allowed::Nothing)
     }
 
     async fn trim(&self, stream: StreamId, mark: u64) -> Result<(), ConnectionError> {
@@ -237,24 +343,33 @@ impl Sender {
 
     /// Announces streams and sends what may be sent, a bounded amount; whether there is more.
     async fn send_blocks(
-        &self,
+        &mut self,
+        peer: &Peer,
         protocol: &mut Protocol,
         readers: &mut BTreeMap<u64, Reader>,
         outgoing: &mpsc::Sender<Outgoing>,
     ) -> Result<bool, ConnectionError> {
         let streams = self.spool.streams();
         readers.retain(|generation, _| streams.iter().any(|stream| stream.generation == *generation));
+        let now = Instant::now();
+        let allowed = |refused: &Refused, stream: &StreamStatus| refused.allowed(now, peer.address, stream.id);
         let waiting = |stream: &&StreamStatus| stream.last > stream.mark && self.settings.may_send(stream);
-        for stream in streams.iter().filter(waiting).take(OPEN_STREAMS_MAX) {
+        let waiting: Vec<_> = streams.iter().filter(waiting).collect();
+        let taken = waiting.into_iter().filter(|stream| allowed(&self.refused, stream) != Allowed::Nothing);
+        for stream in taken.take(OPEN_STREAMS_MAX).collect::<Vec<_>>() {
+            let allowed = allowed(&self.refused, stream);
             if let Some(open) = protocol.open(Instant::now(), stream.id, stream.first) {
                 send(outgoing, open).await?;
                 continue;
             }
             let Some(after) = protocol.next_after(stream.id).filter(|after| *after < stream.last) else { continue };
+            if allowed == Allowed::Wait {
+                continue;
+            }
             let reader = readers.remove(&stream.generation);
             let mut reader =
                 reader.unwrap_or_else(|| Reader::new(self.spool.clone(), stream.generation, stream.id, after));
-            let bytes = READ_BYTES.min(protocol.credit());
+            let bytes = if allowed == Allowed::One { 1 } else { READ_BYTES.min(protocol.credit()) };
             let read = tokio::task::spawn_blocking(move || {
                 let blocks = reader.read(bytes);
                 (reader, blocks)
@@ -274,6 +389,9 @@ impl Sender {
                 protocol.sent(Instant::now(), header.stream, header.number, block.bytes().len());
                 outgoing.send(Outgoing::Block(block)).await.map_err(|_| ConnectionError::Closed)?;
             }
+            if allowed == Allowed::One {
+                self.refused.sent(now, peer.address, stream.id);
+            }
             return Ok(true);
         }
         Ok(false)
@@ -290,7 +408,7 @@ async fn send(outgoing: &mpsc::Sender<Outgoing>, message: ToCollector) -> Result
 }
 
 async fn write_frames(
-    mut frames: FramedWrite<tokio::net::tcp::OwnedWriteHalf, Codec<ToCollector, ToAdaptor>>,
+    mut frames: FramedWrite<impl AsyncWrite + Unpin, Codec<ToCollector, ToAdaptor>>,
     mut queue: mpsc::Receiver<Outgoing>,
 ) -> Result<(), FrameError> {
     while let Some(next) = queue.recv().await {
@@ -324,10 +442,12 @@ mod tests {
         };
         let settings = |send_expired| Settings {
             collectors: vec![],
+            tls: None,
             token: None,
             host: "host".into(),
             max_age: 30 * day,
             send_expired,
+            counters: Arc::default(),
         };
         assert!(settings(false).may_send(&stream(true, ago(29 * day))));
         assert!(!settings(false).may_send(&stream(true, ago(31 * day))));

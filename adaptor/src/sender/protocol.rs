@@ -21,6 +21,8 @@ pub enum Effect {
     Send(ToCollector),
     /// The collector has committed a stream up to a mark.
     Trim(StreamId, u64),
+    /// The collector does not take a stream, for this reason; what of it was sent since is not taken.
+    Refused(StreamId, String),
     /// The connection is up: the collector has said welcome.
     Welcomed,
     /// End the connection.
@@ -154,10 +156,14 @@ impl Protocol {
                 _ => vec![],
             },
             ToAdaptor::Refused { code, message, retry_after_ms } => {
-                let message = message.chars().filter(|c| !c.is_control()).take(500).collect();
+                let message = harmless(&message);
                 let retry_after = Duration::from_millis(retry_after_ms.min(60_000));
                 vec![Effect::Close(Ended::Refused { code, message, retry_after })]
             }
+            ToAdaptor::StreamRefused { stream, message, .. } => match self.streams.remove(&stream) {
+                Some(_) => vec![Effect::Refused(stream, harmless(&message))],
+                None => vec![],
+            },
             ToAdaptor::Draining => vec![Effect::Close(Ended::Draining)],
             ToAdaptor::Ping => vec![],
         }
@@ -174,6 +180,11 @@ impl Protocol {
         }
         None
     }
+}
+
+/// What a collector says, as it may stand in a log.
+fn harmless(message: &str) -> String {
+    message.chars().filter(|c| !c.is_control()).take(500).collect()
 }
 
 #[cfg(test)]
@@ -284,6 +295,26 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn a_refused_stream_is_opened_anew_and_the_others_go_on() {
+        let now = Instant::now();
+        let mut protocol = welcomed(now);
+        let (bad, good) = (StreamId::random(), StreamId::random());
+        protocol.heard(now, ToAdaptor::Credit { bytes: 1000 });
+        for stream in [bad, good] {
+            protocol.open(now, stream, 1);
+            protocol.heard(now, ToAdaptor::Opened { stream, mark: 0 });
+            protocol.sent(now, stream, 1, 10);
+        }
+        let refused = || ToAdaptor::StreamRefused { stream: bad, block: 1, message: "not\nthis".into() };
+        assert_eq!(protocol.heard(now, refused()), [Effect::Refused(bad, "notthis".into())]);
+        assert_eq!(protocol.heard(now, refused()), []);
+        assert_eq!((protocol.next_after(bad), protocol.next_after(good)), (None, Some(1)));
+        assert!(protocol.open(now, bad, 1).is_some());
+        assert_eq!(protocol.heard(now, ToAdaptor::Opened { stream: bad, mark: 0 }), [Effect::Trim(bad, 0)]);
+        assert_eq!(protocol.next_after(bad), Some(0), "what was not taken is sent again");
     }
 
     #[test]

@@ -11,35 +11,39 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::BytesMut;
 use futures::future::BoxFuture;
 use futures::{SinkExt, StreamExt};
-use logboom_config::Secret;
+use logboom_security::Stream;
 use logboom_wire::message::{CollectorCodec, Frame, FrameError, PROTOCOL_VERSION, Refusal, ToAdaptor};
 use logboom_wire::{Block, StreamId};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio_util::codec::Framed;
+use tokio_util::codec::{Encoder, Framed};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::batch::{Entry, Outbox};
 use crate::batcher::Intake;
+use crate::door::{Access, Door, Entered, Reason};
 use crate::marks::Marks;
 use crate::tail::Tail;
-use protocol::{Effect, Protocol};
+use protocol::{Effect, Protocol, Visitor};
 
 /// Least and most bytes that a peer may have under way.
 const WINDOW: std::ops::RangeInclusive<u64> = (256 << 10)..=(8 << 20);
 /// A message that the peer does not take for this long ends the connection.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often it is asked whether the certificate of a peer still holds.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// Memory is counted in units of this many bytes, since permits are counted in 32 bits.
 pub const MEMORY_UNIT: u64 = 1024;
 
 /// What all sessions share. Cheap to clone.
 #[derive(Clone)]
 pub struct Context {
-    /// What a peer has to prove itself with.
-    pub token: Option<Secret>,
+    /// Who lets peers in.
+    pub door: Arc<Door>,
     /// Where blocks go.
     pub intake: Intake,
     /// Where blocks are shown as they come, if anybody may look.
@@ -73,10 +77,32 @@ pub async fn run(socket: TcpStream, peer: SocketAddr, context: Context, drain: C
     context.sessions.fetch_add(1, Ordering::Relaxed);
     let sessions = context.sessions.clone();
     let _ = socket.set_nodelay(true);
+    let accepting = context.door.accept(socket, peer, farewell);
+    if let Some(Some(stream)) = drain.run_until_cancelled(accepting).await {
+        serve(stream, peer, context, drain).await;
+    }
+    sessions.fetch_sub(1, Ordering::Relaxed);
+}
+
+/// What a peer is told that speaks in the clear where TLS is spoken. One that speaks TLS learns from it that nobody does here.
+fn farewell(reason: &str) -> Vec<u8> {
+    let message = format!("{reason}; see `tls_ca_file` of [adaptor]");
+    let (mut codec, mut frame) = (CollectorCodec::collector(), BytesMut::new());
+    let refused = ToAdaptor::Refused { code: Refusal::Tls, message, retry_after_ms: 5000 };
+    codec.encode(refused, &mut frame).map(|()| frame.to_vec()).unwrap_or_default()
+}
+
+async fn serve(stream: Stream, peer: SocketAddr, context: Context, drain: CancellationToken) {
     let (outbox, committed) = mpsc::unbounded_channel();
+    let access = context.door.access();
+    let visitor = Visitor { access: access.clone(), certificate: stream.certificate() };
     let session = Session {
-        frames: Framed::new(socket, CollectorCodec::collector()),
-        protocol: Protocol::new(Instant::now(), context.token.clone()),
+        frames: Framed::new(stream, CollectorCodec::collector()),
+        protocol: Protocol::new(Instant::now(), Some(visitor)),
+        peer,
+        entered: None,
+        access,
+        checked: Instant::now(),
         context,
         outbox: Some(outbox),
         waiting: VecDeque::new(),
@@ -86,14 +112,22 @@ pub async fn run(socket: TcpStream, peer: SocketAddr, context: Context, drain: C
     };
     match session.run(committed, drain).await {
         Ok(()) => debug!(%peer, "session ended"),
+        // That was said already.
+        Err(SessionError::Refused(Refusal::Token, _)) => debug!(%peer, "session ended"),
         Err(error) => warn!(%peer, %error, "session ended"),
     }
-    sessions.fetch_sub(1, Ordering::Relaxed);
 }
 
 struct Session {
-    frames: Framed<TcpStream, CollectorCodec>,
+    frames: Framed<Stream, CollectorCodec>,
     protocol: Protocol,
+    peer: SocketAddr,
+    /// Once it has shown who it is.
+    entered: Option<Entered>,
+    /// By what it was let in.
+    access: Arc<Access>,
+    /// When its certificate was looked at last.
+    checked: Instant,
     context: Context,
     /// Given to every block's entry; `None` once draining, so that the receiver ends with the last entry.
     outbox: Option<Outbox>,
@@ -156,6 +190,7 @@ impl Session {
                     }
                 },
                 _ = ticks.tick() => {
+                    self.check().await?;
                     let effect = self.protocol.tick(Instant::now());
                     self.apply(effect).await?;
                 }
@@ -167,7 +202,10 @@ impl Session {
         match effect {
             None => Ok(()),
             Some(Effect::Welcome(host)) => {
-                info!(host, "adaptor connected");
+                let client = self.protocol.peer().0.name().unwrap_or_default();
+                let tls = matches!(self.frames.get_ref(), Stream::Tls(_));
+                info!(host, client, peer = %self.peer, tls, "adaptor connected");
+                self.entered = Some(self.context.door.enter(self.peer));
                 self.frames.codec_mut().accept_blocks();
                 let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
                 let server_time_ms = now.as_millis() as u64;
@@ -192,8 +230,43 @@ impl Session {
                 Ok(())
             }
             Some(Effect::Ping) => self.send(ToAdaptor::Ping).await,
-            Some(Effect::Refuse(code, message)) => self.refuse(code, message).await,
+            Some(Effect::RefuseStream { stream, block, bytes, why }) => {
+                self.context.door.refuse(self.peer, why.reason, &why.message);
+                self.send(ToAdaptor::StreamRefused { stream, block, message: why.message }).await?;
+                self.send(ToAdaptor::Credit { bytes }).await
+            }
+            Some(Effect::PassOver(bytes)) => self.send(ToAdaptor::Credit { bytes }).await,
+            Some(Effect::Refuse(code, message)) => {
+                match (code, &self.entered) {
+                    (Refusal::Token, None) => self.context.door.failed(self.peer, Reason::Token, &message),
+                    (Refusal::Token, Some(_)) => self.context.door.refuse(self.peer, Reason::Token, &message),
+                    _ => {}
+                }
+                self.refuse(code, message).await
+            }
             Some(Effect::Hang) => Err(SessionError::Silent),
+        }
+    }
+
+    /// Has a peer leave that would not be let in any more, and others do what they may by now.
+    async fn check(&mut self) -> Result<(), SessionError> {
+        let access = self.context.door.access();
+        if !Arc::ptr_eq(&access, &self.access) {
+            let effect = self.protocol.access_changed(&access);
+            self.access = access;
+            self.apply(effect).await?;
+        }
+        if self.checked.elapsed() < CHECK_INTERVAL {
+            return Ok(());
+        }
+        self.checked = Instant::now();
+        let Some(certificate) = self.protocol.peer().1 else { return Ok(()) };
+        match self.context.door.check(certificate) {
+            Ok(()) => Ok(()),
+            Err(reason) => {
+                self.context.door.refuse(self.peer, Reason::Certificate, &reason);
+                self.refuse(Refusal::Token, reason).await
+            }
         }
     }
 

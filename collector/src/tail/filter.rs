@@ -16,6 +16,8 @@ pub struct Filter {
     hosts: Option<Globs>,
     severities: Option<Severities>,
     pattern: Option<Pattern>,
+    /// What the follower may see of it.
+    allowed: (Option<Globs>, Option<Globs>),
     /// How many of the newest records that came before are shown first.
     pub last: usize,
 }
@@ -55,6 +57,11 @@ impl Filter {
         Ok(filter)
     }
 
+    /// The same, with only such categories and hosts; `None` is all.
+    pub fn within(self, (categories, hosts): (Option<&Globs>, Option<&Globs>)) -> Self {
+        Self { allowed: (categories.cloned(), hosts.cloned()), ..self }
+    }
+
     /// Whether a block may hold something of it.
     pub fn wants(&self, header: &Header) -> bool {
         self.wants_host(&header.host) && header.runs.iter().any(|run| self.wants_run(run))
@@ -67,7 +74,8 @@ impl Filter {
 
     /// Whether a run's category is of it.
     pub fn wants_run(&self, run: &Run) -> bool {
-        self.categories.as_ref().is_none_or(|globs| globs.matches(&run.key.category))
+        let all = [&self.categories, &self.allowed.0];
+        all.into_iter().flatten().all(|globs| globs.matches(&run.key.category))
     }
 
     /// Whether a record is of it that is of such a run; severity 0 is none.
@@ -77,7 +85,7 @@ impl Filter {
     }
 
     fn wants_host(&self, host: &str) -> bool {
-        self.hosts.as_ref().is_none_or(|globs| globs.matches(host))
+        [&self.hosts, &self.allowed.1].into_iter().flatten().all(|globs| globs.matches(host))
     }
 }
 
@@ -98,6 +106,24 @@ mod tests {
             ("host=other", None),
         ] {
             let filter = Filter::parse(query).unwrap();
+            let wanted = filter.wants(block.header()).then(|| filter.wanted_rows(block.header()));
+            assert_eq!(wanted, rows, "{query}");
+        }
+    }
+
+    #[test]
+    fn nobody_sees_more_than_allowed_whatever_is_asked_for() {
+        let block = block(1, &["nginx.access", "syslog"], 0);
+        let globs = |text: &str| Globs::new([text]).unwrap();
+        let (nginx, other) = (globs("nginx.*"), globs("other"));
+        for (query, allowed, rows) in [
+            ("", (Some(&nginx), None), Some(1)),
+            ("category=*", (Some(&nginx), None), Some(1)),
+            ("category=syslog", (Some(&nginx), None), None),
+            ("host=h", (None, Some(&other)), None),
+            ("", (None, None), Some(2)),
+        ] {
+            let filter = Filter::parse(query).unwrap().within(allowed);
             let wanted = filter.wants(block.header()).then(|| filter.wanted_rows(block.header()));
             assert_eq!(wanted, rows, "{query}");
         }

@@ -6,9 +6,12 @@
 //! | `GET /health` | 200 while the collector runs |
 //! | `GET /tail?category=GLOB&host=GLOB&severity=CONDITION&pattern=REGEX&last=N` | 200: records as lines of JSON, for as long as the peer listens. An empty line is a sign of life; `{"missed":N}` says that N records were passed over because the peer is too slow. 400 where the query is wrong, 503 where too many follow already |
 //!
-//! With a token, all but `/health` asks for it as a bearer's. Browsers are kept out, for any page can send them here: a
-//! request with an `Origin` is refused, and without a token so is one for a host by another name than loopback's where
-//! the port is on loopback.
+//! | `GET /metrics` | 200: what was refused at both ports, by reason, as Prometheus reads it |
+//!
+//! Where the settings have tokens or clients, all but `/health` asks who it is: by a token as a bearer's, by the certificate
+//! of the connection, or both; 401 for who cannot say, 403 for who may not see records, 429 for who failed too often. Browsers
+//! are kept out, for any page can send them here: a request with an `Origin` is refused, and where nobody is asked so is
+//! one for a host by another name than loopback's where the port is on loopback.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -16,17 +19,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use constant_time_eq::constant_time_eq;
 use futures::stream;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
+use hyper::header::{
+    ALLOW, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use logboom_config::{Collector as Settings, Secret, is_loopback_name};
+use logboom_config::{Collector as Settings, is_loopback_name};
+use logboom_security::Certificate;
 use logboom_wire::Block;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -36,6 +41,7 @@ use tracing::{debug, info, warn};
 
 use super::filter::Filter;
 use super::{Following, Tail, lines};
+use crate::door::{Access, Credentials, Door, Grant, Reason};
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -51,6 +57,7 @@ const HELP: &str = "\
 Logboom collector
 
 GET /health   whether it runs
+GET /metrics  what was refused, for Prometheus
 GET /tail     records as they come in; ?category=GLOB&host=GLOB&severity=>=warn&pattern=REGEX&last=N
 ";
 
@@ -86,7 +93,7 @@ pub async fn bind(settings: &Settings) -> Result<Option<Bound>, std::io::Error> 
 /// What all requests share.
 struct Shared {
     tail: Tail,
-    token: Option<Secret>,
+    door: Arc<Door>,
     /// Whether only this host gets here.
     local: bool,
     stop: CancellationToken,
@@ -94,9 +101,9 @@ struct Shared {
 
 impl Bound {
     /// Answers requests until `stop`.
-    pub async fn serve(self, tail: Tail, token: Option<Secret>, stop: CancellationToken) {
+    pub async fn serve(self, tail: Tail, door: Arc<Door>, stop: CancellationToken) {
         let local = self.address.ip().to_canonical().is_loopback();
-        let shared = Arc::new(Shared { tail, token, local, stop });
+        let shared = Arc::new(Shared { tail, door, local, stop });
         let (connections, room) = (TaskTracker::new(), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
         loop {
             let accepted = tokio::select! {
@@ -127,19 +134,36 @@ impl Bound {
 /// When a peer last took something that followed.
 type Taken = Arc<Mutex<Option<Instant>>>;
 
+/// What the requests of one connection share.
+#[derive(Clone)]
+struct Peer {
+    address: SocketAddr,
+    certificate: Option<Certificate>,
+    taken: Taken,
+}
+
+/// What a peer is told that speaks in the clear where TLS is spoken.
+fn farewell(reason: &str) -> Vec<u8> {
+    let text = format!("{reason}; ask https://\n");
+    let head = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n";
+    format!("{head}Content-Length: {}\r\n\r\n{text}", text.len()).into_bytes()
+}
+
 async fn serve_connection(socket: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
     let _ = socket.set_nodelay(true);
     let (taken, stop) = (Taken::default(), shared.stop.clone());
+    let accepting = shared.door.accept(socket, peer, farewell);
+    let Some(Some(stream)) = stop.run_until_cancelled(accepting).await else { return };
     let service = service_fn({
-        let taken = taken.clone();
+        let peer = Peer { address: peer, certificate: stream.certificate(), taken: taken.clone() };
         move |request| {
-            let answer = shared.answer(&request, &taken);
+            let answer = shared.answer(&request, &peer);
             std::future::ready(Ok::<_, Infallible>(answer))
         }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
-    let connection = builder.serve_connection(TokioIo::new(socket), service);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
     let ended = tokio::select! {
         ended = connection => ended,
         () = deaf(&taken) => return debug!(%peer, "a follower takes nothing any more"),
@@ -163,11 +187,12 @@ async fn deaf(taken: &Taken) {
 }
 
 impl Shared {
-    fn answer(&self, request: &Request<Incoming>, taken: &Taken) -> Answer {
+    fn answer(&self, request: &Request<Incoming>, peer: &Peer) -> Answer {
         let path = request.uri().path();
-        if let Some(refusal) = self.refuse(request.headers(), path) {
-            return refusal;
-        }
+        let visitor = match self.identify(request.headers(), path, peer) {
+            Ok(visitor) => visitor,
+            Err(refusal) => return *refusal,
+        };
         if request.method() != Method::GET {
             let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
@@ -176,43 +201,75 @@ impl Shared {
         match path {
             "/" => text(StatusCode::OK, HELP),
             "/health" => text(StatusCode::OK, "ok\n"),
-            "/tail" => match Filter::parse(request.uri().query().unwrap_or_default()) {
-                Ok(filter) => self.follow(filter, taken),
-                Err(error) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+            "/metrics" => metrics(&self.door),
+            "/tail" => match (Filter::parse(request.uri().query().unwrap_or_default()), visitor.grant.tail()) {
+                (Err(error), _) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+                (_, Err(error)) => {
+                    self.door.refuse(peer.address, Reason::Category, &error);
+                    text(StatusCode::FORBIDDEN, format!("{error}\n"))
+                }
+                (Ok(filter), Ok(allowed)) => self.follow(filter.within(allowed), visitor, peer),
             },
-            _ => text(StatusCode::NOT_FOUND, "there are /health and /tail\n"),
+            _ => text(StatusCode::NOT_FOUND, "there are /health, /metrics and /tail\n"),
         }
     }
 
-    fn refuse(&self, headers: &HeaderMap, path: &str) -> Option<Answer> {
+    /// Who asks; an answer if that cannot be said.
+    fn identify(&self, headers: &HeaderMap, path: &str, peer: &Peer) -> Result<Visitor, Box<Answer>> {
+        let refuse = |status, message: String| Err(Box::new(text(status, message)));
         if headers.contains_key(ORIGIN) {
-            return Some(text(StatusCode::FORBIDDEN, "no browser may ask here: the request has an Origin\n"));
+            return refuse(StatusCode::FORBIDDEN, "no browser may ask here: the request has an Origin\n".into());
         }
-        let Some(token) = &self.token else {
+        let access = self.door.access();
+        if access.is_open() {
             let mut hosts = headers.get_all(HOST).iter().map(|host| host.to_str().unwrap_or_default());
-            let other = self.local && !hosts.all(is_loopback_name);
-            let message = "the request is for another host; ask for localhost or 127.0.0.1\n";
-            return other.then(|| text(StatusCode::FORBIDDEN, message));
-        };
-        let shown = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.trim().split_once(' '));
-        let right = shown.is_some_and(|(scheme, shown)| {
-            scheme.eq_ignore_ascii_case("bearer")
-                && constant_time_eq(shown.trim().as_bytes(), token.expose().as_bytes())
-        });
-        if right || path == "/health" {
-            return None;
+            if self.local && !hosts.all(is_loopback_name) {
+                let message = "the request is for another host; ask for localhost or 127.0.0.1\n";
+                return refuse(StatusCode::FORBIDDEN, message.into());
+            }
         }
-        let mut answer = text(StatusCode::UNAUTHORIZED, "send the token of `collector.token_file` as bearer\n");
-        answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        Some(answer)
+        let shown = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.trim().split_once(' '));
+        let token =
+            shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map_or("", |(_, token)| token.trim());
+        let credentials = Credentials::new(token, peer.certificate.clone());
+        if path == "/health" {
+            return Ok(Visitor { access, credentials, grant: Grant::default() });
+        }
+        if !access.is_open() && !self.door.may_try(peer.address) {
+            let mut answer = text(StatusCode::TOO_MANY_REQUESTS, "there were too many wrong tokens; wait a minute\n");
+            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("60"));
+            return Err(Box::new(answer));
+        }
+        match access.identify(&credentials) {
+            Ok(grant) => Ok(Visitor { access, credentials, grant }),
+            Err(reason) => {
+                match token.is_empty() {
+                    true => self.door.refuse(peer.address, Reason::Token, reason),
+                    false => self.door.failed(peer.address, Reason::Token, reason),
+                }
+                let message = format!("{reason}; send one that the settings of the collector have, as bearer\n");
+                let mut answer = text(StatusCode::UNAUTHORIZED, message);
+                answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                Err(Box::new(answer))
+            }
+        }
     }
 
-    fn follow(&self, filter: Filter, taken: &Taken) -> Answer {
+    fn follow(&self, filter: Filter, visitor: Visitor, peer: &Peer) -> Answer {
         let filter = Arc::new(filter);
         let Some(following) = self.tail.follow(&filter) else {
             return text(StatusCode::SERVICE_UNAVAILABLE, "too many follow already; end one of them\n");
         };
-        let state = Stream { following, filter, begun: false, taken: taken.clone(), stop: self.stop.clone() };
+        let state = Stream {
+            following,
+            filter,
+            begun: false,
+            taken: peer.taken.clone(),
+            stop: self.stop.clone(),
+            door: self.door.clone(),
+            visitor,
+            checked: Instant::now(),
+        };
         let frames = stream::unfold(state, |mut state| async {
             let text = state.next().await?;
             Some((Ok::<_, Infallible>(Frame::data(text)), state))
@@ -223,6 +280,24 @@ impl Shared {
     }
 }
 
+fn metrics(door: &Door) -> Answer {
+    let mut out = String::from(
+        "# HELP logboom_collector_refused_total Connections, streams and requests that were refused.\n\
+         # TYPE logboom_collector_refused_total counter\n",
+    );
+    for (reason, count) in door.counts() {
+        out += &format!("logboom_collector_refused_total{{reason=\"{reason}\"}} {count}\n");
+    }
+    text(StatusCode::OK, out)
+}
+
+/// Who asks, and what that one may do.
+struct Visitor {
+    access: Arc<Access>,
+    credentials: Credentials,
+    grant: Grant,
+}
+
 /// What one follower is sent.
 struct Stream {
     following: Following,
@@ -230,12 +305,32 @@ struct Stream {
     begun: bool,
     taken: Taken,
     stop: CancellationToken,
+    door: Arc<Door>,
+    visitor: Visitor,
+    /// When it was last asked whether the follower may still see records.
+    checked: Instant,
 }
 
 impl Stream {
+    /// Whether the follower still may what it might when it began; if that has changed it has to ask again.
+    fn still_may(&mut self) -> bool {
+        if self.checked.elapsed() < SIGN_OF_LIFE {
+            return true;
+        }
+        self.checked = Instant::now();
+        let (access, credentials) = (self.door.access(), &self.visitor.credentials);
+        let changed = !Arc::ptr_eq(&access, &self.visitor.access)
+            && access.identify(credentials).map(|grant| !grant.same_as(&self.visitor.grant)).unwrap_or(true);
+        let expired = credentials.certificate.as_ref().is_some_and(|it| self.door.check(it).is_err());
+        !changed && !expired
+    }
+
     /// The next lines; `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
         *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        if !self.still_may() {
+            return None;
+        }
         if !std::mem::replace(&mut self.begun, true) {
             let recent = self.following.take_recent();
             let last = self.filter.last;

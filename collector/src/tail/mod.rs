@@ -130,14 +130,14 @@ impl Following {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use logboom_wire::block::{BlockPlace, Encoder};
     use logboom_wire::{Rows, RunKey, StreamId};
 
     use super::*;
 
     /// A block with one record for each category; `bytes` of noise make it large.
-    pub(super) fn block(number: u64, categories: &[&str], bytes: usize) -> Block {
+    pub(crate) fn block(number: u64, categories: &[&str], bytes: usize) -> Block {
         let runs = categories.iter().map(|category| {
             let key = RunKey { category: (*category).into(), source: "s".into(), attributes: vec![] };
             let mut rows = Rows::default();

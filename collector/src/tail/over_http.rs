@@ -1,9 +1,10 @@
 //! The HTTP port, asked over a socket.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use logboom_config::{Collector as Settings, Secret};
+use logboom_config::{Collector as Settings, Tokens};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -11,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::tests::block;
 use super::{Tail, bind};
+use crate::door::Door;
 
 struct Port {
     address: SocketAddr,
@@ -23,8 +25,8 @@ async fn open(token: Option<&str>) -> Port {
     let settings = Settings { http: Some(([127, 0, 0, 1], 0).into()), ..Settings::default() };
     let bound = bind(&settings).await.unwrap().unwrap();
     let (address, tail, stop) = (bound.address, Tail::default(), CancellationToken::new());
-    let token = token.map(Secret::new);
-    let serving = tokio::spawn(bound.serve(tail.clone(), token, stop.clone()));
+    let door = Door::open(&Settings { token: token.map(Tokens::of), ..settings }).unwrap();
+    let serving = tokio::spawn(bound.serve(tail.clone(), Arc::new(door), stop.clone()));
     Port { address, tail, stop, serving }
 }
 

@@ -6,11 +6,11 @@ use std::ops::RangeInclusive;
 use super::tcp::{TcpSource, guard};
 use super::udp::UdpSource;
 use super::unix::UnixSource;
-use crate::adaptor::TOKEN_BYTES_MAX;
 use crate::error::Error;
 use crate::keys::SOURCE;
 use crate::secret::Secret;
 use crate::section::Section;
+use crate::token::{TOKEN_BYTES_MAX, Tokens};
 
 /// How large a frame may be allowed to be.
 const FRAME_BYTES: RangeInclusive<u64> = 64 << 10..=64 << 20;
@@ -120,8 +120,8 @@ pub struct OtlpSource {
     pub grpc: Option<TcpSource>,
     /// Where it listens for HTTP; by default 127.0.0.1:4318.
     pub http: Option<TcpSource>,
-    /// The bearer token that clients must send.
-    pub token: Option<Secret>,
+    /// The bearer tokens of which clients must send one.
+    pub token: Option<Tokens>,
     /// The most bytes of a request, also decompressed; 64 KiB to 64 MiB.
     pub max_frame: usize,
     /// How many times its compressed size one may have, where that is more than 4 MiB; 10 to 100,000.
@@ -133,8 +133,8 @@ pub struct OtlpSource {
 pub struct HttpSource {
     /// Where it listens; by default 127.0.0.1:14680.
     pub tcp: TcpSource,
-    /// The bearer token that clients must send.
-    pub token: Option<Secret>,
+    /// The bearer tokens of which clients must send one.
+    pub token: Option<Tokens>,
     /// The most bytes of a request, also decompressed; 64 KiB to 64 MiB.
     pub max_frame: usize,
     /// How many times its compressed size one may have, where that is more than 4 MiB; 10 to 100,000.
@@ -209,7 +209,7 @@ impl ForwardSource {
 
 impl OtlpSource {
     pub(super) fn read(section: &Section<'_>) -> Result<Self, Error> {
-        let token = secret(section, "token_file")?;
+        let token = section.given("token_file").map(|file| file.tokens()).transpose()?;
         let listener = |key: &str| -> Result<Option<TcpSource>, Error> {
             let value = section.get(key);
             if value.text()?.is_empty() {
@@ -229,7 +229,7 @@ impl OtlpSource {
 
 impl HttpSource {
     pub(super) fn read(section: &Section<'_>) -> Result<Self, Error> {
-        let token = secret(section, "token_file")?;
+        let token = section.given("token_file").map(|file| file.tokens()).transpose()?;
         let tcp = TcpSource::of_protocol(section, loopback(14680), token.is_some())?;
         Ok(Self { tcp, token, max_frame: max_frame(section)?, max_ratio: max_ratio(section)? })
     }

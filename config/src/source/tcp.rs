@@ -2,19 +2,17 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::keys::SOURCE;
-use crate::section::{Section, Value};
+use crate::section::Section;
+use crate::tls::Tls;
 
 /// How many connections a listener may be allowed.
 pub(super) const CONNECTIONS: RangeInclusive<u64> = 1..=1_000_000;
 /// How long an idle connection may be kept; zero is for ever.
 pub(super) const IDLE_TIMEOUT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24 * 30);
-/// The most bytes of a path.
-const PATH_BYTES_MAX: usize = 4096;
 
 /// Settings of a TCP listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,17 +25,6 @@ pub struct TcpSource {
     pub max_connections: usize,
     /// A connection silent for this long is closed; zero is never, 30 days the most.
     pub idle_timeout: Duration,
-}
-
-/// TLS on a listener. The files are in PEM and are read when the listener opens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tls {
-    /// The certificate chain, the listener's own first.
-    pub cert_file: PathBuf,
-    /// Its private key.
-    pub key_file: PathBuf,
-    /// Certificates of which one must have signed a client's; none asks for no certificate.
-    pub client_ca_file: Option<PathBuf>,
 }
 
 impl TcpSource {
@@ -64,7 +51,7 @@ impl TcpSource {
     pub(super) fn with_listen(listen: SocketAddr, section: &Section<'_>) -> Result<TcpSource, Error> {
         Ok(TcpSource {
             listen,
-            tls: tls(section)?,
+            tls: Tls::read(section)?,
             max_connections: section.get("max_connections").count(CONNECTIONS)? as usize,
             idle_timeout: section.get("idle_timeout").duration(IDLE_TIMEOUT)?,
         })
@@ -89,19 +76,4 @@ pub(super) fn guard(section: &Section<'_>, key: &str, listen: SocketAddr, guarde
         return Err(section.wrong(key, &message));
     }
     Ok(())
-}
-
-fn tls(section: &Section<'_>) -> Result<Option<Tls>, Error> {
-    let path = |value: Value<'_>| value.name(PATH_BYTES_MAX).map(PathBuf::from);
-    let file = |name: &str| section.given(name).map(path).transpose();
-    let client_ca_file = file("tls_client_ca_file")?;
-    match (file("tls_cert_file")?, file("tls_key_file")?) {
-        (Some(cert_file), Some(key_file)) => Ok(Some(Tls { cert_file, key_file, client_ca_file })),
-        (Some(_), None) => Err(section.wrong("tls_cert_file", "needs `tls_key_file`; set both")),
-        (None, Some(_)) => Err(section.wrong("tls_key_file", "needs `tls_cert_file`; set both")),
-        (None, None) if client_ca_file.is_some() => {
-            Err(section.wrong("tls_client_ca_file", "needs `tls_cert_file` and `tls_key_file`; set all three"))
-        }
-        (None, None) => Ok(None),
-    }
 }

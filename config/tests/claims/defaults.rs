@@ -25,6 +25,7 @@ fn what_is_commented_out_in_the_file_of_defaults_can_be_set() {
         "control_token_file",
         "key_file",
         "tls_",
+        "cert_name",
         "transport",
         "path = \"/run/logboom/syslog",
         "path = \"/run/logboom/forward",

@@ -156,11 +156,67 @@ fn sources_that_would_take_the_same_records_are_refused() {
 }
 
 #[test]
-fn an_open_collector_needs_a_token_or_says_that_it_is_insecure() {
-    let answer = refuse("[sink]\nurl = \"a\"\n[collector]\nlisten = \"0.0.0.0:14630\"\n");
-    assert!(answer.starts_with(
-        "l.toml:4: key `collector.listen` is 0.0.0.0:14630, which other machines can reach; set `token_file`"
-    ));
+fn an_open_collector_needs_tls_and_somebody_to_ask_for_or_says_that_it_is_insecure() {
+    const TLS: &str = "tls_cert_file = \"/c\"\ntls_key_file = \"/k\"\n";
+    const CLIENT: &str = "[[collector.client]]\nname = \"web\"\ntoken_hash = \"sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\"\n";
+    let settings = |listen: &str, lines: &str, client: &str| {
+        format!("[sink]\nurl = \"a\"\n[collector]\n{listen} = \"0.0.0.0:14630\"\n{lines}{client}")
+    };
+    for listen in ["listen", "http"] {
+        for (lines, client) in [("", ""), (TLS, ""), ("", CLIENT)] {
+            let answer = refuse(&settings(listen, lines, client));
+            let expected = format!(
+                "l.toml:4: key `collector.{listen}` is 0.0.0.0:14630, which other machines can reach; set up TLS (`tls_cert_file`"
+            );
+            assert!(answer.starts_with(&expected), "{answer}");
+        }
+        let mutual = format!("{TLS}tls_client_ca_file = \"/ca\"\n");
+        for (lines, client) in [("insecure = true\n", ""), (TLS, CLIENT), (&mutual, "")] {
+            parse(&settings(listen, lines, client));
+        }
+    }
+}
+
+#[test]
+fn records_go_to_other_machines_encrypted_or_it_says_that_it_is_insecure() {
+    let answer = refuse("[adaptor]\ncollectors = [\"localhost\", \"logs:9\"]");
+    assert!(answer.starts_with("l.toml:2: key `adaptor.collectors` names `logs:9`, another machine"), "{answer}");
+    parse("[adaptor]\ncollectors = [\"logs:9\"]\ninsecure = true");
+    parse("[adaptor]\ncollectors = [\"logs:9\"]\ntls_ca_file = \"/ca\"");
+    parse("[adaptor]\ncollectors = [\"localhost\", \"127.0.0.2:1\", \"::1\"]");
+}
+
+#[test]
+fn clients_and_their_tls_are_answered_with_what_to_write() {
+    const HASH: &str = "token_hash = \"sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\"";
+    for (lines, answer) in [
+        (HASH, "name` is missing; add for example `name = "),
+        ("name = \"a\"", "name` stands for anyone; set `token_hash`, `cert_name` or both"),
+        ("name = \"a\"\ntoken_hash = \"swordfish\"", "token_hash` is wrong: it is not the hash of a token; write"),
+        ("name = \"a\"\ntoken_hash = [1]", "token_hash` must be the hash of a token, not an integer"),
+        ("name = \"a\"\ncert_name = \"a\"", "cert_name` needs `collector.tls_client_ca_file`"),
+        ("name = \"a\"\ncategories = []", "categories` is an empty list"),
+        ("name = \"a\"\nhost = \"a\"", "host` is not known; did you mean `hosts`?"),
+        (
+            &format!("name = \"a\"\n{HASH}\n[[collector.client]]\nname = \"a\"\n{HASH}"),
+            "name` is `a`, the name of another",
+        ),
+    ] {
+        let refusal = refuse(&format!("[sink]\nurl = \"a\"\n[[collector.client]]\n{lines}"));
+        assert!(refusal.contains(&format!("key `collector.client.{answer}")), "{refusal}");
+        assert!(!refusal.contains("swordfish"), "{refusal}");
+    }
+    for (lines, answer) in [
+        ("tls_cert_file = \"a\"", "tls_cert_file` needs `tls_key_file`; set both"),
+        (
+            "tls_cert_file = \"a\"\ntls_key_file = \"b\"",
+            "tls_cert_file` needs `tls_ca_file`, which turns TLS on; set it",
+        ),
+        ("tls_server_name = \"a\"", "tls_server_name` needs `tls_ca_file`"),
+    ] {
+        let refusal = refuse(&format!("[adaptor]\n{lines}"));
+        assert!(refusal.starts_with(&format!("l.toml:2: key `adaptor.{answer}")), "{refusal}");
+    }
 }
 
 #[test]

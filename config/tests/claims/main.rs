@@ -40,6 +40,7 @@ const FULL: &str = r#"
 [adaptor]
 host = "web-1"
 collectors = ["a.example.com", "10.0.0.2:9", "::1"]
+insecure = true
 drain_timeout = "5s"
 labels = { region = "eu" }
 

@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use logboom_config::TokenHash;
+
 use crate::{parse, refuse};
 
 fn file(name: &str, content: &[u8]) -> PathBuf {
@@ -11,12 +13,27 @@ fn file(name: &str, content: &[u8]) -> PathBuf {
 #[test]
 fn a_token_is_read_from_its_file_without_the_space_around_it() {
     let token = file("token", b"  swordfish\n");
-    let settings = parse(&format!(
-        "[adaptor]\ntoken_file = {token:?}\n[collector]\nlisten = \"0.0.0.0:14630\"\ntoken_file = {token:?}\n[sink]\nurl = \"a\""
-    ));
+    let settings =
+        parse(&format!("[adaptor]\ntoken_file = {token:?}\n[collector]\ntoken_file = {token:?}\n[sink]\nurl = \"a\""));
     assert_eq!(settings.adaptor.as_ref().unwrap().token.as_ref().unwrap().expose(), "swordfish");
-    assert_eq!(settings.collector.as_ref().unwrap().token.as_ref().unwrap().expose(), "swordfish");
+    assert!(settings.collector.as_ref().unwrap().token.as_ref().unwrap().contain(&TokenHash::of("swordfish")));
     assert!(!format!("{settings:?}{}", settings.describe()).contains("swordfish"));
+}
+
+#[test]
+fn a_file_of_tokens_may_hold_several_and_their_hashes() {
+    let content = format!("one\n\n  {}\n", TokenHash::of("two"));
+    let settings =
+        parse(&format!("[collector]\ntoken_file = {:?}\n[sink]\nurl = \"a\"", file("tokens", content.as_bytes())));
+    let tokens = settings.collector.unwrap().token.unwrap();
+    for (token, right) in [("one", true), ("two", true), ("", false), ("three", false), (content.trim(), false)] {
+        assert_eq!(tokens.contain(&TokenHash::of(token)), right, "{token}");
+    }
+    let answer = refuse(&format!("[adaptor]\ncontrol_token_file = {:?}", file("bad-hash", b"one\nsha256:12\n")));
+    assert!(
+        answer.contains("which has a wrong line: it is not the hash of a token") && !answer.contains("12"),
+        "{answer}"
+    );
 }
 
 #[test]

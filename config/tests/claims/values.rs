@@ -121,6 +121,27 @@ sink
 }
 
 #[test]
+fn who_may_do_what_is_described() {
+    let hash = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    let text = format!(
+        "[adaptor]\ncollectors = [\"logs\"]\ntls_ca_file = \"/ca\"\n[sink]\nurl = \"a\"\n[collector]\nlisten = \"0.0.0.0:1\"\n\
+         tls_cert_file = \"/c\"\ntls_key_file = \"/k\"\ntls_client_ca_file = \"/ca\"\n\
+         [[collector.client]]\nname = \"web\"\ntoken_hash = [\"{hash}\", \"{hash}\"]\ncert_name = \"web-*\"\n\
+         categories = [\"nginx.*\", \"app\"]\nhosts = \"web-*\"\n\
+         [[collector.client]]\nname = \"desk\"\ntoken_hash = \"{hash}\"\ntail = true\n"
+    );
+    let description = parse(&text).describe();
+    for line in [
+        "  sends to logs:14630 with TLS, without a token\n",
+        "  listens on tcp 0.0.0.0:1 with TLS and client certificates, without a token\n",
+        "  lets web, with a certificate for web-* and its token, write categories nginx.* or app of hosts web-*\n",
+        "  lets desk, with its token, write and see all categories of all hosts\n",
+    ] {
+        assert!(description.contains(line), "{description}");
+    }
+}
+
+#[test]
 fn control_is_on_loopback_or_nowhere() {
     let control = |value: &str| parse(&format!("[adaptor]\ncontrol = \"{value}\"")).adaptor.unwrap();
     assert_eq!(control("[::1]:9").control, Some("[::1]:9".parse().unwrap()));

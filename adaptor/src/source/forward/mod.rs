@@ -31,6 +31,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use logboom_config::{ForwardSource, Secret, Source, Transport};
+use logboom_security::Live;
 use tokio_util::sync::CancellationToken;
 
 use super::decompress::{Bounds, Compression, decompress};
@@ -63,11 +64,14 @@ pub(super) fn open(
         Transport::Unix(unix) => net::bind_unix_stream(&source.name, unix)?,
         Transport::Udp(_) => return Err("`transport` cannot be \"udp\"; set \"tcp\" or \"unix\"".to_owned()),
     };
+    let what = format!("shared key of source `{}`", source.name);
+    let key = shared_key.map(|key| Live::secret(what, key)).transpose()?;
     let (inlet, shared) = (Inlet::new(source, context), Shared::new(max_frame));
     let serve = {
         let inlet = inlet.clone();
         move |connection| {
-            let events = Conversation::new(inlet.clone(), shared_key.clone(), max_frame, max_ratio);
+            let key = key.as_ref().map(|key| (*key.current()).clone());
+            let events = Conversation::new(inlet.clone(), key, max_frame, max_ratio);
             exchange::serve(inlet.clone(), shared.clone(), events, connection)
         }
     };

@@ -22,7 +22,8 @@ use std::sync::atomic::AtomicU64;
 
 use futures::FutureExt;
 use hyper::{Method, Response};
-use logboom_config::{HttpSource, Secret, Source};
+use logboom_config::{HttpSource, Source, Tokens};
+use logboom_security::Live;
 use tokio_util::sync::CancellationToken;
 
 use super::net::bind_tcp;
@@ -32,7 +33,7 @@ use super::{Context, Inlet, Malformed, Running};
 /// What the connections share.
 struct Shared {
     inlet: Arc<Inlet>,
-    token: Option<Secret>,
+    tokens: Option<Live<Tokens>>,
     /// Numbers of acknowledgements, for Splunk.
     acks: AtomicU64,
 }
@@ -57,10 +58,12 @@ pub(super) fn open(
     stop: CancellationToken,
 ) -> Result<Running, String> {
     let (listener, allowed) = bind_tcp(&source.name, &settings.tcp, &PROTOCOLS)?;
+    let what = format!("tokens of source `{}`", source.name);
+    let tokens = settings.token.map(|tokens| Live::tokens(what, tokens)).transpose()?;
     let limits = Limits { body_max: settings.max_frame, ratio_max: settings.max_ratio, ..Limits::default() };
     let door = Door::new(&source.name, context.counters.clone(), limits);
     let inlet = Inlet::new(source, context);
-    let shared = Arc::new(Shared { inlet, token: settings.token, acks: AtomicU64::new(0) });
+    let shared = Arc::new(Shared { inlet, tokens, acks: AtomicU64::new(0) });
     Ok(serve_http(listener, allowed, door, stop, move |ask| answer(shared.clone(), ask)).boxed())
 }
 
@@ -106,7 +109,7 @@ impl Shared {
     }
 
     fn authorize(&self, ask: &Ask) -> Result<(), Refusal> {
-        match authorized(&ask.head.headers, self.token.as_ref()) {
+        match authorized(&ask.head.headers, self.tokens.as_ref()) {
             true => Ok(()),
             false => Err(Refusal::Unauthorized),
         }

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use logboom_security::{HANDSHAKE_TIMEOUT, LOOK_INTERVAL, ServerTls, explain};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -16,13 +16,13 @@ use tracing::{debug, warn};
 use super::seldom::Seldom;
 use super::stream::Stream;
 use super::unix::SocketFile;
-use super::{DRAIN_QUIET, DRAIN_TIME, ERROR_PAUSE, HANDSHAKE_TIMEOUT};
+use super::{DRAIN_QUIET, DRAIN_TIME, ERROR_PAUSE};
 use crate::counters::Counters;
 use crate::source::Inlet;
 
 /// A bound stream socket.
 pub(crate) enum Listener {
-    Tcp(TcpListener, Option<TlsAcceptor>),
+    Tcp(TcpListener, Option<Arc<ServerTls>>),
     Unix(UnixListener, SocketFile),
 }
 
@@ -60,7 +60,7 @@ impl Listener {
         }
     }
 
-    fn tls(&self) -> Option<TlsAcceptor> {
+    fn tls(&self) -> Option<Arc<ServerTls>> {
         match self {
             Self::Tcp(_, tls) => tls.clone(),
             Self::Unix(..) => None,
@@ -104,7 +104,18 @@ pub(super) async fn serve_named<F>(
         errors: Seldom::default(),
         serve: Arc::new(serve),
     };
-    while let Some(accepted) = door.stop.run_until_cancelled(listener.accept()).await {
+    let mut looks = tokio::time::interval(LOOK_INTERVAL);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = door.stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+            // So that what is wrong with changed files is said before somebody comes.
+            _ = looks.tick(), if door.tls.is_some() => {
+                door.tls.iter().for_each(|tls| tls.look());
+                continue;
+            }
+        };
         match accepted {
             Ok(accepted) => door.admit(accepted),
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -126,7 +137,7 @@ pub(super) async fn serve_named<F>(
 }
 
 struct Door<S> {
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<ServerTls>>,
     name: Arc<str>,
     counters: Arc<Counters>,
     allowed: Allowed,
@@ -161,11 +172,11 @@ where
                 (Accepted::Unix(stream), _) => (Stream::Unix(stream), None),
                 (Accepted::Tcp(stream, peer), None) => (Stream::Tcp(stream), Some(peer)),
                 (Accepted::Tcp(stream, peer), Some(tls)) => {
-                    match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+                    match timeout(HANDSHAKE_TIMEOUT, tls.acceptor().accept(stream)).await {
                         Ok(Ok(stream)) => (Stream::Tls(Box::new(stream)), Some(peer)),
                         failed => {
                             let reason = match failed {
-                                Ok(Err(error)) => error.to_string(),
+                                Ok(Err(error)) => explain(&error),
                                 _ => "it took too long".to_owned(),
                             };
                             counters.handshakes_failed.add(1);

@@ -11,7 +11,6 @@ mod owner;
 mod seldom;
 mod stream;
 mod tcp;
-mod tls;
 mod udp;
 mod unix;
 
@@ -36,5 +35,3 @@ pub(super) const DRAIN_TIME: Duration = Duration::from_secs(1);
 pub(super) const DRAIN_QUIET: Duration = Duration::from_millis(20);
 /// How long to wait after an error that may last, such as too many open files.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
-/// How long a client has for its TLS handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

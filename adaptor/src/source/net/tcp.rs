@@ -2,13 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use logboom_config::TcpSource;
+use logboom_security::ServerTls;
 use tokio::net::TcpSocket;
 use tracing::info;
 
 use super::listener::{Allowed, Listener};
-use super::tls;
 
 /// Connections that may wait to be accepted.
 pub(super) const BACKLOG: u32 = 1024;
@@ -22,7 +23,8 @@ pub(in crate::source) fn bind_tcp(
     settings: &TcpSource,
     protocols: &[&[u8]],
 ) -> Result<(Listener, Allowed), String> {
-    let tls = settings.tls.as_ref().map(|settings| tls::acceptor(settings, protocols)).transpose()?;
+    let what = format!("source `{source}`");
+    let tls = settings.tls.as_ref().map(|tls| ServerTls::open(&what, tls, protocols).map(Arc::new)).transpose()?;
     let address = settings.listen;
     let bound = || -> io::Result<tokio::net::TcpListener> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;

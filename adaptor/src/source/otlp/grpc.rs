@@ -56,7 +56,7 @@ async fn stored(export: &Export, ask: &mut Ask) -> Result<usize, Refusal> {
     if ask.head.method != Method::POST {
         return Err(Refusal::Method("POST"));
     }
-    if !authorized(&ask.head.headers, export.token.as_ref()) {
+    if !authorized(&ask.head.headers, export.tokens.as_ref()) {
         return Err(Refusal::Unauthorized);
     }
     let body = ask.raw_body().await?;

@@ -37,7 +37,7 @@ async fn stored(export: &Export, ask: &mut Ask, encoding: Option<Encoding>) -> R
     if ask.head.method != Method::POST {
         return Err(Refusal::Method("POST"));
     }
-    if !authorized(&ask.head.headers, export.token.as_ref()) {
+    if !authorized(&ask.head.headers, export.tokens.as_ref()) {
         return Err(Refusal::Unauthorized);
     }
     let encoding = encoding.ok_or(Refusal::MediaType("application/x-protobuf or application/json"))?;

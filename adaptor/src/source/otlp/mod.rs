@@ -30,7 +30,8 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::join_all;
 use hyper::Response;
-use logboom_config::{OtlpSource, Secret, Source};
+use logboom_config::{OtlpSource, Source, Tokens};
+use logboom_security::Live;
 use tokio_util::sync::CancellationToken;
 
 use super::net::bind_tcp;
@@ -47,7 +48,7 @@ enum Encoding {
 /// What the listeners share.
 struct Export {
     inlet: Arc<Inlet>,
-    token: Option<Secret>,
+    tokens: Option<Live<Tokens>>,
 }
 
 /// Opens the source.
@@ -62,9 +63,11 @@ pub(super) fn open(
 ) -> Result<Running, String> {
     let listeners = [&settings.grpc, &settings.http].into_iter().flatten();
     let bound = listeners.map(|tcp| bind_tcp(&source.name, tcp, &PROTOCOLS)).collect::<Result<Vec<_>, _>>()?;
+    let what = format!("tokens of source `{}`", source.name);
+    let tokens = settings.token.map(|tokens| Live::tokens(what, tokens)).transpose()?;
     let limits = Limits { body_max: settings.max_frame, ratio_max: settings.max_ratio, ..Limits::default() };
     let door = Door::new(&source.name, context.counters.clone(), limits);
-    let export = Arc::new(Export { inlet: Inlet::new(source, context), token: settings.token });
+    let export = Arc::new(Export { inlet: Inlet::new(source, context), tokens });
     let serve = bound.into_iter().map(move |(listener, allowed)| {
         let export = export.clone();
         let answer = move |ask| answer(export.clone(), ask);

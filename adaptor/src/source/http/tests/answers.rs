@@ -1,7 +1,7 @@
 //! Requests to a real listener, against a writer that can be held back.
 
 use hyper::StatusCode;
-use logboom_config::Secret;
+use logboom_config::Tokens;
 use serde_json::json;
 
 use super::decoding::push_request;
@@ -115,7 +115,7 @@ async fn what_is_wrong_is_said() {
         .http(
             |_| {},
             |http| {
-                http.token = Some(Secret::new("swordfish"));
+                http.token = Some(Tokens::of("swordfish"));
                 http.max_frame = 64 << 10;
             },
         )

@@ -18,7 +18,7 @@ fn source() -> Source {
 }
 
 fn documents() -> Documents {
-    Documents::new(&Shared { inlet: Inlet::new(source(), context()), token: None, acks: AtomicU64::new(0) })
+    Documents::new(&Shared { inlet: Inlet::new(source(), context()), tokens: None, acks: AtomicU64::new(0) })
 }
 
 fn plain(form: Form, body: impl AsRef<[u8]>) -> Result<Vec<Whole>, Refusal> {

@@ -10,14 +10,14 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use constant_time_eq::constant_time_eq;
 use hyper::body::{Body, Frame, Incoming};
 use hyper::header::{
     ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Request, Response, StatusCode};
-use logboom_config::Secret;
+use logboom_config::{TokenHash, Tokens};
+use logboom_security::Live;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -312,21 +312,21 @@ pub(crate) fn media_type(headers: &HeaderMap) -> String {
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// Whether a request may be served: it shows `token`, if there is one. It may do so as `Bearer`, `Splunk` or `ApiKey`, or
-/// as the password of `Basic`, whatever its user. The time that this takes does not tell how much of a guess is right.
-pub(crate) fn authorized(headers: &HeaderMap, token: Option<&Secret>) -> bool {
-    let Some(token) = token else { return true };
+/// Whether a request may be served: it shows one of `tokens`, if there are any. It may do so as `Bearer`, `Splunk` or
+/// `ApiKey`, or as the password of `Basic`, whatever its user. The time that this takes does not tell how near a guess is.
+pub(crate) fn authorized(headers: &HeaderMap, tokens: Option<&Live<Tokens>>) -> bool {
+    let Some(tokens) = tokens else { return true };
     let Some((scheme, shown)) =
         headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.trim().split_once(' '))
     else {
         return false;
     };
-    let (shown, token) = (shown.trim(), token.expose().as_bytes());
+    let (shown, tokens) = (shown.trim(), tokens.current());
     if scheme.eq_ignore_ascii_case("basic") {
         let decoded = STANDARD.decode(shown).unwrap_or_default();
-        let password = memchr::memchr(b':', &decoded).map(|colon| &decoded[colon + 1..]);
-        return password.is_some_and(|password| constant_time_eq(password, token));
+        let password = memchr::memchr(b':', &decoded).and_then(|colon| str::from_utf8(&decoded[colon + 1..]).ok());
+        return password.is_some_and(|password| tokens.contain(&TokenHash::of(password)));
     }
     let known = ["bearer", "splunk", "apikey"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
-    known && constant_time_eq(shown.as_bytes(), token)
+    known && tokens.contain(&TokenHash::of(shown))
 }

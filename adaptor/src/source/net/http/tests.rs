@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::StatusCode;
-use logboom_config::Secret;
+use logboom_config::Tokens;
+use logboom_security::Live;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -262,7 +263,7 @@ async fn what_is_no_http_ends_its_connection_and_no_other() {
 
 #[test]
 fn a_token_may_be_shown_in_every_way_that_clients_have() {
-    let token = Secret::new("swordfish");
+    let token = Live::fixed(Tokens::of("swordfish"));
     let shows = |value: &str| {
         let mut headers = hyper::HeaderMap::new();
         headers.insert("authorization", value.parse().unwrap());

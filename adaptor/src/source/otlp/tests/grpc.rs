@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use logboom_config::Secret;
+use logboom_config::Tokens;
 use prost::Message;
 
 use super::messages::{Status, body};
@@ -86,7 +86,7 @@ async fn every_fault_has_its_status() {
         .otlp(
             |_| {},
             |otlp| {
-                otlp.token = Some(Secret::new("swordfish"));
+                otlp.token = Some(Tokens::of("swordfish"));
                 otlp.max_frame = 64 << 10;
             },
         )

@@ -1,6 +1,6 @@
 //! OTLP over HTTP.
 
-use logboom_config::Secret;
+use logboom_config::Tokens;
 use prost::Message;
 
 use super::messages::{Response, Status, body, plain, request, text};
@@ -61,7 +61,7 @@ async fn when_the_adaptor_shuts_down_the_outcome_is_unknown_and_so_it_is_not_ok(
 #[tokio::test]
 async fn what_is_wrong_is_said_and_never_to_be_sent_again() {
     let rig = Rig::new();
-    let (address, running) = rig.otlp(|_| {}, |otlp| otlp.token = Some(Secret::new("swordfish"))).await;
+    let (address, running) = rig.otlp(|_| {}, |otlp| otlp.token = Some(Tokens::of("swordfish"))).await;
     let mut client = Client::http1(address).await;
     let token = ("authorization", "Bearer swordfish");
     let large = vec![0; (16 << 20) + 1];

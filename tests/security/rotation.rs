@@ -1,0 +1,76 @@
+//! Certificates, authorities and tokens change under load, and nobody notices.
+
+use std::fs;
+use std::time::Duration;
+
+use logboom_config::TokenHash;
+
+use super::{Secured, TOKEN};
+use crate::harness::{Authority, PATIENCE, Plan};
+
+/// Long enough for every process to see what has changed.
+const SEEN: Duration = Duration::from_millis(2500);
+
+#[test]
+fn certificates_and_tokens_that_change_under_load_lose_nothing() {
+    const PER_STEP: u64 = 400;
+    let mut secured = Secured::new(Plan { adaptors: 2, collectors: 2, ..Plan::default() });
+    secured.pipeline.start_collectors();
+    secured.pipeline.start_adaptors();
+    let (old, new) = (TokenHash::of(TOKEN).to_string(), TokenHash::of("tuna").to_string());
+    let both = format!("token_hash = [\"{old}\", \"{new}\"]");
+    let trust = |secured: &Secured, file: &str, authorities: &[&Authority]| {
+        let pem: String = authorities.iter().map(|it| fs::read_to_string(it.pem()).unwrap()).collect();
+        fs::write(secured.file(file), pem).unwrap();
+    };
+    // In the order of the manual: first trust the new, then show it, then forget the old.
+    let steps: [&dyn Fn(&Secured); 6] = [
+        &|it| it.edit("collector", &format!("token_hash = \"{old}\""), &both),
+        &|it| fs::write(it.file("token"), "tuna").unwrap(),
+        &|it| it.edit("collector", &both, &format!("token_hash = \"{new}\"")),
+        &|it| {
+            trust(it, "servers.pem", &[&it.ours, &it.other]);
+            trust(it, "clients.pem", &[&it.ours, &it.other]);
+        },
+        &|it| {
+            it.collector_certificate(&it.other, 2099);
+            it.adaptor_certificate(&it.other, 2099);
+        },
+        &|it| {
+            trust(it, "servers.pem", &[&it.other]);
+            trust(it, "clients.pem", &[&it.other]);
+        },
+    ];
+    let last = (steps.len() as u64 + 1) * PER_STEP;
+    let producers = [0, 1].map(|index| secured.pipeline.socket_producer(index, last, 150));
+    let files = [0, 1].map(|index| secured.pipeline.file_producer(index, last, PER_STEP, 150));
+    let mut allowed = 0;
+    let mut go_on = |secured: &Secured| {
+        for _ in 0..50 {
+            allowed += PER_STEP / 50;
+            secured.pipeline.pace.allow(allowed);
+            std::thread::sleep(SEEN / 50);
+        }
+    };
+    for step in steps {
+        go_on(&secured);
+        step(&secured);
+    }
+    go_on(&secured);
+    for producer in producers {
+        producer.join();
+    }
+    for file in files {
+        file.join();
+    }
+    // Whoever has been cut off by what was forgotten is back.
+    let verdict = secured.pipeline.finish(PATIENCE);
+    verdict.assert_clean("rotation");
+    assert_eq!((verdict.acknowledged, verdict.rows), (verdict.sent, 4 * last));
+    for collector in &secured.pipeline.collectors {
+        assert!(collector.node.log().matches("changed files are in force").count() >= 4);
+    }
+    for adaptor in &secured.pipeline.adaptors {
+        assert!(adaptor.node.log().contains("changed files are in force"));
+    }
+}
