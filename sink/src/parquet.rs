@@ -36,7 +36,7 @@ use crate::schema::file_schema;
 use crate::table::{DataFile, FileStats};
 use crate::{Error, Store};
 
-/// A category with fewer encoded bytes than about this shares its row group with its neighbours: a row group takes 3 KiB in
+/// A category with fewer encoded bytes than about this shares its row group with its neighbours: a row group takes 2 kB in
 /// the footer and in headers, which nobody should pay for less.
 const ROW_GROUP_BYTES_MIN: f64 = (256 << 10) as f64;
 /// The share of row groups that are read for a trace that they have no record of.
