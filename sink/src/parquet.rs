@@ -2,8 +2,12 @@
 //!
 //! - zstd, sorted by (category, timestamp), with a page index, so that any engine reads only the pages it needs;
 //! - a row group ends with its category unless the category is small, so that a category can be read alone;
+//! - columns that say where a record comes from are encoded by [`labels`], all others by the Parquet library;
 //! - no dictionary and no statistics for bodies: they hardly repeat, nobody asks for their greatest, and both cost time.
 
+mod encoder;
+mod hybrid;
+mod labels;
 mod pages;
 mod stats;
 
@@ -15,24 +19,26 @@ use jiff::civil::Date;
 use logboom_config::{FileFormat, Promoted};
 use object_store::buffered::BufWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::arrow::async_writer::AsyncArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::{RowGroupMetaData, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
+use tokio::io::AsyncWriteExt;
 
+use encoder::Encoder;
+pub(crate) use labels::{Labels, labelled, labelled_schema};
 use pages::PagesHeld;
 pub(crate) use stats::count;
 
-use crate::checksum::{Sum, Summed};
 use crate::paths::Name;
 use crate::promote;
 use crate::schema::file_schema;
 use crate::table::{DataFile, FileStats};
 use crate::{Error, Store};
 
-/// A category with fewer encoded bytes than this shares its row group with its neighbours.
-const ROW_GROUP_BYTES_MIN: usize = 1 << 20;
+/// A category with fewer encoded bytes than about this shares its row group with its neighbours: a row group takes 2 kB in
+/// the footer and in headers, which nobody should pay for less.
+const ROW_GROUP_BYTES_MIN: f64 = (256 << 10) as f64;
 /// The share of row groups that are read for a trace that they have no record of.
 const TRACE_ID_FALSE_POSITIVES: f64 = 0.01;
 /// Objects up to this size are put at once, larger ones in parts of this size.
@@ -114,8 +120,9 @@ pub struct FileWriter {
 
 struct OpenFile {
     path: String,
-    writer: AsyncArrowWriter<Summed<BufWriter>>,
-    sum: Sum,
+    encoder: Encoder,
+    upload: BufWriter,
+    crc32c: u32,
     stats: FileStats,
     row_groups: usize,
 }
@@ -156,13 +163,14 @@ impl FileWriter {
         self.input.get_or_insert(Input { bytes, bytes_left: 0 }).bytes_left = bytes;
     }
 
-    /// Writes rows that come after all before them in the order of a sink file.
+    /// Writes rows that come after all before them in the order of a sink file. The columns that say where they come
+    /// from may have a dictionary each.
     pub async fn write(&mut self, rows: &RecordBatch) -> Result<(), Error> {
         let bytes_per_row = rows.get_array_memory_size() as f64 / rows.num_rows().max(1) as f64;
-        let mut rest = match self.settings.promote.as_slice() {
-            [] => rows.clone(),
-            attributes => promote::append(rows, attributes, &self.schema).map_err(Error::encoding)?,
-        };
+        let mut rest = labelled(rows).map_err(Error::encoding)?;
+        if !self.settings.promote.is_empty() {
+            rest = promote::append(&rest, &self.settings.promote).map_err(Error::encoding)?;
+        }
         while rest.num_rows() > 0 {
             let (size, records) = self.open_size();
             // What a row comes to: as much as those before it, once there are some.
@@ -183,7 +191,8 @@ impl FileWriter {
                 none => none.insert(open_file(&self.store, self.date, &self.schema, &self.options)?),
             };
             let now = rest.slice(0, count);
-            file.writer.write(&now).await.map_err(Error::encoding)?;
+            file.encoder.write(&now).map_err(Error::encoding)?;
+            file.upload().await?;
             stats::count(&mut file.stats, &now);
             self.learn_compression();
             rest = rest.slice(count, rest.num_rows() - count);
@@ -193,9 +202,11 @@ impl FileWriter {
 
     /// The category is complete: what follows is another one's.
     pub async fn category_ended(&mut self) -> Result<(), Error> {
+        let open_row_group = self.open.as_ref().map_or(0.0, |file| self.open_row_group(file));
         match &mut self.open {
-            Some(file) if file.writer.in_progress_size() >= ROW_GROUP_BYTES_MIN => {
-                file.writer.flush().await.map_err(Error::encoding)?;
+            Some(file) if open_row_group >= ROW_GROUP_BYTES_MIN => {
+                file.encoder.end_row_group().map_err(Error::encoding)?;
+                file.upload().await?;
                 self.learn_compression();
                 Ok(())
             }
@@ -211,11 +222,16 @@ impl FileWriter {
 
     /// About how many bytes the open file has come to, and its rows.
     fn open_size(&self) -> (u64, u64) {
-        let Some(OpenFile { writer, stats, .. }) = &self.open else { return (0, 0) };
+        let Some(file) = &self.open else { return (0, 0) };
+        let pages = file.encoder.bytes_written() as f64 + self.open_row_group(file);
+        ((pages * self.with_footer) as u64, file.stats.records)
+    }
+
+    /// About how many bytes the open row group has come to: its full pages, and the others by how those compressed.
+    fn open_row_group(&self, file: &OpenFile) -> f64 {
         let full_pages = self.pages.bytes();
-        let other = (writer.in_progress_size() as u64).saturating_sub(full_pages);
-        let pages = (writer.bytes_written() as u64 + full_pages) as f64 + other as f64 * self.compression;
-        ((pages * self.with_footer) as u64, stats.records)
+        let other = (file.encoder.open_bytes() as u64).saturating_sub(full_pages);
+        full_pages as f64 + other as f64 * self.compression
     }
 
     /// About how many bytes the input that is left will come to; `open` is the size of the open file.
@@ -227,7 +243,7 @@ impl FileWriter {
 
     fn learn_compression(&mut self) {
         let Some(file) = &mut self.open else { return };
-        let row_groups = file.writer.flushed_row_groups();
+        let row_groups = file.encoder.row_groups();
         if row_groups.len() > file.row_groups {
             file.row_groups = row_groups.len();
             self.compression = compression(row_groups).unwrap_or(self.compression);
@@ -237,10 +253,12 @@ impl FileWriter {
     async fn close_file(&mut self) -> Result<(), Error> {
         let (counted, _) = self.open_size();
         let Some(mut file) = self.open.take() else { return Ok(()) };
-        let metadata = file.writer.finish().await.map_err(Error::encoding)?;
+        let metadata = file.encoder.finish().map_err(Error::encoding)?;
+        file.upload().await?;
+        file.upload.shutdown().await.map_err(Error::encoding)?;
         self.compression = compression(metadata.row_groups()).unwrap_or(self.compression);
-        let size = file.writer.bytes_written() as u64;
-        let crc32c = Some(file.sum.get());
+        let size = file.encoder.bytes_written() as u64;
+        let crc32c = Some(file.crc32c);
         self.with_footer = (self.with_footer * size as f64 / counted.max(1) as f64).clamp(1.0, WITH_FOOTER_MAX);
         self.done.push(DataFile { path: file.path, size, date: self.date, stats: file.stats, crc32c });
         Ok(())
@@ -266,12 +284,22 @@ fn size_of_next(total: f64, target: f64) -> f64 {
 
 fn open_file(store: &Store, date: Date, schema: &SchemaRef, options: &ArrowWriterOptions) -> Result<OpenFile, Error> {
     let path = Name::new_data(date).path();
+    let encoder = Encoder::new(schema.clone(), options.clone()).map_err(Error::encoding)?;
     let upload = BufWriter::with_capacity(store.objects().clone(), path.clone(), PART_BYTES)
         .with_max_concurrency(PARTS_UNDER_WAY_MAX);
-    let (upload, sum) = Summed::new(upload);
-    let writer =
-        AsyncArrowWriter::try_new_with_options(upload, schema.clone(), options.clone()).map_err(Error::encoding)?;
-    Ok(OpenFile { path: path.to_string(), writer, sum, stats: FileStats::default(), row_groups: 0 })
+    Ok(OpenFile { path: path.to_string(), encoder, upload, crc32c: 0, stats: FileStats::default(), row_groups: 0 })
+}
+
+impl OpenFile {
+    /// Gives the upload what is complete of the file.
+    async fn upload(&mut self) -> Result<(), Error> {
+        let bytes = self.encoder.take_bytes().map_err(Error::encoding)?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.crc32c = crc32c::crc32c_append(self.crc32c, &bytes);
+        self.upload.put(bytes.into()).await.map_err(Error::encoding)
+    }
 }
 
 fn properties(settings: &FileSettings) -> WriterProperties {

@@ -36,12 +36,13 @@ pub(crate) fn schema_with(promoted: &[Promoted]) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// `rows` of [`file_schema`] with the columns of these attributes, as `schema` of [`schema_with`] has them.
-pub(crate) fn append(rows: &RecordBatch, promoted: &[Promoted], schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+/// `rows` with the columns of these attributes, as [`schema_with`] has them.
+pub(crate) fn append(rows: &RecordBatch, promoted: &[Promoted]) -> Result<RecordBatch, ArrowError> {
     let attributes = rows["attributes"].as_map();
+    let fields: Vec<FieldRef> = rows.schema_ref().fields().iter().cloned().chain(columns(promoted)).collect();
     let mut columns = rows.columns().to_vec();
     columns.extend(promoted.iter().map(|promoted| column(attributes, promoted)));
-    RecordBatch::try_new(schema.clone(), columns)
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
 
 fn column(attributes: &MapArray, promoted: &Promoted) -> ArrayRef {

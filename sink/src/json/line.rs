@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use jiff::tz::Offset;
 
 use crate::Error;
+use crate::parquet::Labels;
 
 const MICROS: i64 = 1_000_000;
 
@@ -21,9 +22,9 @@ const MICROS: i64 = 1_000_000;
 pub struct Lines<'a> {
     timestamp: &'a [i64],
     observed: &'a [i64],
-    category: &'a StringArray,
-    host: &'a StringArray,
-    source: &'a StringArray,
+    category: TextsOf<'a>,
+    host: TextsOf<'a>,
+    source: TextsOf<'a>,
     severity_number: &'a Int32Array,
     severity_text: &'a StringArray,
     body: &'a StringArray,
@@ -33,7 +34,7 @@ pub struct Lines<'a> {
     attribute_values: &'a StringArray,
     trace_id: &'a StringArray,
     span_id: &'a StringArray,
-    stream: &'a StringArray,
+    stream: TextsOf<'a>,
     seq: &'a [i64],
 }
 
@@ -44,17 +45,33 @@ pub struct Clock {
     text: [u8; 19],
 }
 
+/// A column of [`Labels`].
+struct TextsOf<'a> {
+    keys: &'a [i32],
+    texts: &'a StringArray,
+}
+
+impl TextsOf<'_> {
+    fn value(&self, row: usize) -> &str {
+        self.texts.value(self.keys[row] as usize)
+    }
+}
+
 impl<'a> Lines<'a> {
-    /// Of a batch whose columns are those of a sink file.
+    /// Of a batch that is [`labelled`](crate::parquet::labelled).
     pub fn of(rows: &'a RecordBatch) -> Self {
         let text = |name: &str| rows[name].as_string::<i32>();
+        let labels = |name: &str| {
+            let labels: &Labels = rows[name].as_dictionary();
+            TextsOf { keys: labels.keys().values(), texts: labels.values().as_string() }
+        };
         let attributes = rows["attributes"].as_map();
         Self {
             timestamp: rows["timestamp"].as_primitive::<TimestampMicrosecondType>().values(),
             observed: rows["observed_timestamp"].as_primitive::<TimestampMicrosecondType>().values(),
-            category: text("category"),
-            host: text("host"),
-            source: text("source"),
+            category: labels("category"),
+            host: labels("host"),
+            source: labels("source"),
             severity_number: rows["severity_number"].as_primitive::<Int32Type>(),
             severity_text: text("severity_text"),
             body: text("body"),
@@ -64,7 +81,7 @@ impl<'a> Lines<'a> {
             attribute_values: attributes.values().as_string::<i32>(),
             trace_id: text("trace_id"),
             span_id: text("span_id"),
-            stream: text("stream"),
+            stream: labels("stream"),
             seq: rows["seq"].as_primitive::<Int64Type>().values(),
         }
     }

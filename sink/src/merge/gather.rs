@@ -1,4 +1,4 @@
-//! Rows of several runs, in the order of the merge, as one record batch of [`file_schema`].
+//! Rows of several runs, in the order of the merge, as one record batch of [`labelled_schema`].
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use arrow_array::builder::{BinaryBuilder, Int32Builder, StringBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::ByteArrayType;
 use arrow_array::{
-    Array, ArrayRef, BinaryArray, FixedSizeBinaryArray, GenericByteArray, Int64Array, MapArray, RecordBatch,
-    StringArray, StructArray, TimestampMicrosecondArray, new_null_array,
+    Array, ArrayRef, BinaryArray, FixedSizeBinaryArray, GenericByteArray, Int32Array, Int64Array, MapArray,
+    RecordBatch, StringArray, StructArray, TimestampMicrosecondArray, new_null_array,
 };
 use arrow_buffer::{NullBufferBuilder, OffsetBuffer};
 use arrow_schema::{ArrowError, DataType};
@@ -16,13 +16,14 @@ use arrow_schema::{ArrowError, DataType};
 use super::MergeError;
 use super::run::{DecodedRun, RowRef};
 use crate::Error;
+use crate::parquet::{Labels, labelled_schema};
 use crate::schema::file_schema;
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// The given rows of `runs`, which are all of one category.
 pub fn gather(runs: &[DecodedRun], rows: &[RowRef]) -> Result<RecordBatch, MergeError> {
-    let from = Gather { runs, rows, spans: spans(rows) };
+    let from = Gather::new(runs, rows);
     batch(&from).map_err(|error| MergeError::Store(Error::encoding(error)))
 }
 
@@ -31,9 +32,9 @@ fn batch(from: &Gather<'_>) -> Result<RecordBatch, ArrowError> {
     let columns: Vec<ArrayRef> = vec![
         instants(from.rows.iter().map(|row| row.timestamp)),
         instants(from.each().map(|(run, row)| run.observed.value(row))),
-        from.texts(|run| &run.key.category),
-        from.texts(|run| &run.host),
-        from.texts(|run| &run.key.source),
+        from.labels(|run| &run.key.category)?,
+        from.labels(|run| &run.host)?,
+        from.labels(|run| &run.key.source)?,
         from.severity_number(),
         from.severity_text(),
         body,
@@ -41,10 +42,10 @@ fn batch(from: &Gather<'_>) -> Result<RecordBatch, ArrowError> {
         from.attributes()?,
         from.ids(|run| run.trace_id.as_ref(), 16)?,
         from.ids(|run| run.span_id.as_ref(), 8)?,
-        from.texts(|run| &run.stream),
+        from.labels(|run| &run.stream)?,
         Arc::new(Int64Array::from_iter_values(from.each().map(|(run, row)| run.seq(row) as i64))),
     ];
-    RecordBatch::try_new(file_schema(), columns)
+    RecordBatch::try_new(labelled_schema(), columns)
 }
 
 /// Microseconds, rounded down, so that order and day stay.
@@ -117,9 +118,25 @@ struct Gather<'a> {
     runs: &'a [DecodedRun],
     rows: &'a [RowRef],
     spans: Vec<Span>,
+    /// The runs that have some of the rows.
+    occurring: Vec<u32>,
+    /// Which of them each row is from.
+    occurrences: Int32Array,
 }
 
 impl<'a> Gather<'a> {
+    fn new(runs: &'a [DecodedRun], rows: &'a [RowRef]) -> Self {
+        let (mut occurring, mut places) = (Vec::new(), vec![None; runs.len()]);
+        let place = |row: &RowRef| {
+            *places[row.run as usize].get_or_insert_with(|| {
+                occurring.push(row.run);
+                occurring.len() as i32 - 1
+            })
+        };
+        let occurrences = Int32Array::from_iter_values(rows.iter().map(place));
+        Self { runs, rows, spans: spans(rows), occurring, occurrences }
+    }
+
     fn each(&self) -> impl Iterator<Item = (&'a DecodedRun, usize)> + use<'a> {
         let runs = self.runs;
         self.rows.iter().map(move |row| (&runs[row.run as usize], row.row as usize))
@@ -130,13 +147,9 @@ impl<'a> Gather<'a> {
     }
 
     /// A column that every row of a run has the same.
-    fn texts(&self, text: impl Fn(&DecodedRun) -> &str) -> ArrayRef {
-        let bytes = self.each_span().map(|(run, rows)| text(run).len() * rows.len()).sum();
-        let mut builder = StringBuilder::with_capacity(self.rows.len(), bytes);
-        for (run, rows) in self.each_span() {
-            builder.append_value_n(text(run), rows.len());
-        }
-        Arc::new(builder.finish())
+    fn labels(&self, text: impl Fn(&DecodedRun) -> &str) -> Result<ArrayRef, ArrowError> {
+        let texts = StringArray::from_iter_values(self.occurring.iter().map(|run| text(&self.runs[*run as usize])));
+        Ok(Arc::new(Labels::try_new(self.occurrences.clone(), Arc::new(texts))?))
     }
 
     /// `body`, and `body_bytes` for those that are not UTF-8.

@@ -2,11 +2,12 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
-use arrow_array::{RecordBatch, StringArray};
+use arrow_array::{Array, RecordBatch, StringArray};
 
+use super::labels::Labels;
 use crate::table::FileStats;
 
-/// Takes sorted `rows` into the statistics of their file.
+/// Takes sorted `rows`, as [`labelled`](super::labelled) has them, into the statistics of their file.
 pub fn count(stats: &mut FileStats, rows: &RecordBatch) {
     stats.records += rows.num_rows() as u64;
     widen_instants(&mut stats.timestamp, rows, "timestamp");
@@ -23,18 +24,15 @@ fn widen_instants(bounds: &mut Option<(i64, i64)>, rows: &RecordBatch, name: &st
 }
 
 fn widen_texts(bounds: &mut Option<(String, String)>, rows: &RecordBatch, name: &str) {
-    let values: &StringArray = rows[name].as_string();
-    let mut last = None;
-    for value in values.iter().flatten() {
-        // Neighbours are mostly equal: most rows cost one comparison.
-        if last == Some(value) {
-            continue;
-        }
-        last = Some(value);
+    let labels: &Labels = rows[name].as_dictionary();
+    let texts: &StringArray = labels.values().as_string();
+    let mut occurs = vec![false; texts.len()];
+    labels.keys().values().iter().for_each(|key| occurs[*key as usize] = true);
+    for (text, _) in texts.iter().flatten().zip(occurs).filter(|(_, occurs)| *occurs) {
         match bounds {
-            None => *bounds = Some((value.to_owned(), value.to_owned())),
-            Some((least, _)) if value < least.as_str() => value.clone_into(least),
-            Some((_, greatest)) if value > greatest.as_str() => value.clone_into(greatest),
+            None => *bounds = Some((text.to_owned(), text.to_owned())),
+            Some((least, _)) if text < least.as_str() => text.clone_into(least),
+            Some((_, greatest)) if text > greatest.as_str() => text.clone_into(greatest),
             Some(_) => {}
         }
     }

@@ -98,3 +98,31 @@ async fn a_row_group_ends_by_bytes_where_bodies_are_huge() {
     assert!(sizes.len() >= 2 && sizes.iter().all(|size| *size <= 72), "{sizes:?} MiB");
     assert_eq!(files[0].stats.records, 80);
 }
+
+#[tokio::test]
+async fn a_small_category_has_a_row_group_to_itself_and_that_costs_little() {
+    const CATEGORIES: usize = 8;
+    let mut random = StdRng::seed_from_u64(6);
+    let bodies: Vec<String> = (0..CATEGORIES * 4000).map(|_| line(&mut random, 300)).collect();
+    let mut sizes = Vec::new();
+    for categories in [CATEGORIES, 1] {
+        let run = |(at, bodies): (usize, &[String])| {
+            let mut run = Rows::default();
+            bodies
+                .iter()
+                .enumerate()
+                .for_each(|(n, body)| run.push_line((at * 4000 + n) as i64 * 1_000_000, body.as_bytes()));
+            encode(stream(1), at as u64 + 1, at as u64 * 4000, [(key(&format!("app.{}", at % categories), &[]), run)])
+        };
+        let blocks: Vec<Block> = bodies.chunks(4000).enumerate().map(run).collect();
+        let store = store();
+        let files = merged(&store, &blocks, &settings()).await;
+        let bytes = store.objects().get(&files[0].path.as_str().into()).await.unwrap().bytes().await.unwrap();
+        let row_groups = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().metadata().num_row_groups();
+        assert_eq!((files.len(), row_groups), (1, categories));
+        sizes.push(files[0].size);
+    }
+    println!("{} bytes each, {sizes:?} in all", sizes[0] / CATEGORIES as u64);
+    assert!((260_000..500_000).contains(&(sizes[0] / CATEGORIES as u64)), "{sizes:?}");
+    assert!(sizes[0] as f64 <= sizes[1] as f64 * 1.02, "{sizes:?}");
+}
