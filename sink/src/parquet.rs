@@ -102,7 +102,6 @@ pub struct FileWriter {
     settings: FileSettings,
     options: ArrowWriterOptions,
     pages: PagesHeld,
-    schema: SchemaRef,
     open: Option<OpenFile>,
     done: Vec<DataFile>,
     input: Option<Input>,
@@ -128,9 +127,9 @@ struct Input {
 }
 
 impl FileWriter {
-    /// Writes nothing yet. Will be given rows of [`file_schema`], and makes the columns of promoted attributes.
+    /// Writes nothing yet. Will be given rows with the columns of [`file_schema`] first, all with the same; and makes those
+    /// of promoted attributes.
     pub fn new(store: Store, date: Date, settings: FileSettings) -> Self {
-        let schema = promote::schema_with(&settings.promote);
         let pages = PagesHeld::default();
         let options = ArrowWriterOptions::new()
             .with_properties(settings.writer_properties())
@@ -141,7 +140,6 @@ impl FileWriter {
             settings,
             options,
             pages,
-            schema,
             open: None,
             done: Vec::new(),
             input: None,
@@ -159,9 +157,10 @@ impl FileWriter {
     /// Writes rows that come after all before them in the order of a sink file.
     pub async fn write(&mut self, rows: &RecordBatch) -> Result<(), Error> {
         let bytes_per_row = rows.get_array_memory_size() as f64 / rows.num_rows().max(1) as f64;
+        let schema = promote::schema_with(&rows.schema(), &self.settings.promote);
         let mut rest = match self.settings.promote.as_slice() {
             [] => rows.clone(),
-            attributes => promote::append(rows, attributes, &self.schema).map_err(Error::encoding)?,
+            attributes => promote::append(rows, attributes, &schema).map_err(Error::encoding)?,
         };
         while rest.num_rows() > 0 {
             let (size, records) = self.open_size();
@@ -180,7 +179,7 @@ impl FileWriter {
             let count = ((room / per_row.max(1.0)) as usize).clamp(1, rest.num_rows());
             let file = match &mut self.open {
                 Some(file) => file,
-                none => none.insert(open_file(&self.store, self.date, &self.schema, &self.options)?),
+                none => none.insert(open_file(&self.store, self.date, &schema, &self.options)?),
             };
             let now = rest.slice(0, count);
             file.writer.write(&now).await.map_err(Error::encoding)?;
