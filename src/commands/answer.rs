@@ -51,7 +51,9 @@ impl TableArgs {
             match opened {
                 Ok(session) => sessions.push((table.name.clone(), session)),
                 // Nothing has come to that table so far.
-                Err(error @ QueryError::NoTable { .. }) => drop(empty.get_or_insert(error)),
+                Err(error @ QueryError::NoTable { .. }) => {
+                    empty.get_or_insert(error);
+                }
                 Err(error) => return Err(error.into()),
             }
         }

@@ -168,7 +168,7 @@ async fn in_files_of_json_it_finds_what_it_finds_in_parquet() {
     let (mut json, mut parquet) = (Table::json(), Table::new());
     for day in 1..4 {
         let mut records: Vec<_> =
-            (0..5).flat_map(|n| busy(&format!("2026-03-0{day}T00:00:00Z"), &format!("app.{n}"), 2_000)).collect();
+            (0..5).flat_map(|n| busy(&format!("2026-03-0{day}T00:00:00Z"), &format!("app.{n}"), 800)).collect();
         records.push(record(&format!("2026-03-0{day}T13:00:00Z"), "nginx.error", "upstream a0f\n  at line 2"));
         json.json_file(&records).await;
         parquet.file(&records);
@@ -177,7 +177,7 @@ async fn in_files_of_json_it_finds_what_it_finds_in_parquet() {
     let none = || grep("a0f");
     for (n, asked) in [
         none as fn() -> Grep,
-        || Grep { categories: globs("app.1*"), ..grep("(00|11)[a-c]$") },
+        || Grep { categories: globs("app.1*"), ..grep("0[a-c]$") },
         || Grep { hosts: globs("web-3"), ..grep("a0f") },
         || Grep { severities: Some(">=warn".parse().unwrap()), ..grep("") },
         || Grep { severities: Some(">=info".parse().unwrap()), ..grep("a0f") },

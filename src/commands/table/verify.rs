@@ -115,7 +115,9 @@ async fn stores(config: Option<&Path>, places: &[String]) -> Result<Vec<Store>> 
         };
         // A route that nothing has taken so far leads to no table; without routes that is an error.
         match Snapshot::load(&store).await {
-            Err(error @ Error::NoTable { .. }) => drop(empty.get_or_insert(error)),
+            Err(error @ Error::NoTable { .. }) => {
+                empty.get_or_insert(error);
+            }
             Err(error) => return Err(error.into()),
             Ok(_) => stores.push(store),
         }
