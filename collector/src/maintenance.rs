@@ -144,7 +144,6 @@ async fn pass(store: &Store, settings: &Settings, with_vacuum: bool, control: &C
 fn failed(what: &str, error: &Error) {
     match error {
         Error::Cancelled => debug!("stopped before it could {what}"),
-        Error::NotRewritable { .. } => debug!(%error, "cannot {what}"),
         error => warn!(%error, "cannot {what}; trying again later"),
     }
 }

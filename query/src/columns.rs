@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use arrow_schema::{DataType, FieldRef, Schema, SchemaRef};
+use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
 use logboom_sink::schema::{PARTITION_COLUMN, file_schema, table_schema};
 
 /// See the module.
@@ -38,6 +38,19 @@ pub(crate) fn plain() -> Columns {
     let table = table_schema();
     let date = Arc::new(table.field_with_name(PARTITION_COLUMN).expect("the table is partitioned").clone());
     Columns { file: file_schema(), table, date }
+}
+
+/// The columns of a file, of which those that repeat are read as the dictionaries that they are stored as: what is asked
+/// of a value is asked once.
+pub(crate) fn with_dictionaries(schema: &SchemaRef) -> SchemaRef {
+    let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+    let fields = schema.fields().iter().map(|field| match (field.name().as_str(), field.data_type()) {
+        ("category" | "host", DataType::Utf8) => {
+            Arc::new(Field::new(field.name(), dictionary.clone(), field.is_nullable()))
+        }
+        _ => field.clone(),
+    });
+    Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
 }
 
 fn view(field: &FieldRef) -> FieldRef {

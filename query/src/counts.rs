@@ -33,6 +33,7 @@ use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
 
+use crate::columns::with_dictionaries;
 use crate::table::{LogTable, is_about_date};
 
 const CATEGORY: &str = "category";
@@ -152,7 +153,8 @@ impl TableProvider for Counts {
 async fn count(readers: &dyn ParquetFileReaderFactory, file: PartitionedFile) -> Result<BTreeMap<String, i64>> {
     let hint = file.metadata_size_hint;
     let mut reader: Box<dyn AsyncFileReader> = readers.create_reader(0, file, hint, &ExecutionPlanMetricsSet::new())?;
-    let metadata = ArrowReaderMetadata::load_async(&mut reader, ArrowReaderOptions::new()).await?;
+    let options = ArrowReaderOptions::new();
+    let metadata = ArrowReaderMetadata::load_async(&mut reader, options.clone()).await?;
     let mut counts = BTreeMap::new();
     let mut mixed = Vec::new();
     for (index, only) in only_category(&metadata)?.into_iter().enumerate() {
@@ -164,6 +166,9 @@ async fn count(readers: &dyn ParquetFileReaderFactory, file: PartitionedFile) ->
     if mixed.is_empty() {
         return Ok(counts);
     }
+    let options = options.with_schema(with_dictionaries(metadata.schema()));
+    let metadata = ArrowReaderMetadata::try_new(metadata.metadata().clone(), options)?;
+    // Of a file that somebody else wrote it may be of another type.
     let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
     let mask = ProjectionMask::columns(metadata.parquet_schema(), [CATEGORY]);
     let mut batches = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata)

@@ -26,6 +26,7 @@ mod rows;
 mod session;
 mod store;
 mod table;
+mod tables;
 mod trace;
 mod usage;
 mod when;

@@ -16,7 +16,7 @@ use datafusion::prelude::{SessionContext, col};
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 
 use crate::error::Error;
-use crate::session::Contents;
+use crate::tables::{Table, total};
 use crate::usage::{Meter, Usage};
 
 /// Rows that are sorted in memory.
@@ -26,12 +26,12 @@ const SORTED_BYTES_MAX: usize = 1 << 30;
 pub struct Rows {
     stream: SendableRecordBatchStream,
     meter: Arc<Meter>,
-    contents: Contents,
+    tables: Arc<[Table]>,
 }
 
 impl Rows {
-    pub(crate) fn new(stream: SendableRecordBatchStream, meter: Arc<Meter>, contents: Contents) -> Self {
-        Self { stream, meter, contents }
+    pub(crate) fn new(stream: SendableRecordBatchStream, meter: Arc<Meter>, tables: Arc<[Table]>) -> Self {
+        Self { stream, meter, tables }
     }
 
     /// The columns of the answer, known before its first row.
@@ -46,7 +46,7 @@ impl Rows {
 
     /// For looking at what is read while the rows are polled elsewhere.
     pub fn watch(&self) -> Watch {
-        Watch { meter: self.meter.clone(), contents: self.contents.clone() }
+        Watch { meter: self.meter.clone(), tables: self.tables.clone() }
     }
 
     /// The first `rows` of them; the query stops there.
@@ -87,13 +87,13 @@ impl Rows {
 #[derive(Clone)]
 pub struct Watch {
     meter: Arc<Meter>,
-    contents: Contents,
+    tables: Arc<[Table]>,
 }
 
 impl Watch {
     /// What has been read so far.
     pub fn usage(&self) -> Usage {
-        let (files, bytes) = self.contents.total();
+        let (files, bytes) = total(&self.tables);
         self.meter.usage(files, bytes)
     }
 }

@@ -1,4 +1,4 @@
-//! One snapshot of a table, opened for questions.
+//! One snapshot of a table, or of each of several, opened for questions.
 //!
 //! Owns what a statement may do (read), how much memory it may take, and that two statements of a session see the
 //! same commit. Opening again sees what was committed since.
@@ -6,34 +6,24 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::catalog::TableProvider;
-use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
-use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::logical_expr::LogicalPlanBuilder;
-use datafusion::logical_expr::utils::conjunction;
-use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext, col, lit};
-use datafusion::scalar::ScalarValue;
+use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast;
-use jiff::Timestamp;
 use logboom_sink::table::Snapshot;
 use logboom_sink::{FileFormat, Store};
-use object_store::ObjectStore;
 
 use crate::counts::CountByCategory;
 use crate::error::Error;
 use crate::functions;
-use crate::json::{Indexes, JsonTable};
+use crate::json::Indexes;
 use crate::rows::Rows;
-use crate::store::{CountingStore, Gap};
-use crate::table::{Files, LogTable};
+use crate::store::Gap;
+use crate::table::Files;
+use crate::tables::{self, Contents, LOGS, Table, store_url};
 use crate::usage::Meter;
 use crate::when::{AsOf, TimeRange};
-
-/// The name of the one table.
-const TABLE: &str = "logs";
 
 /// Sorts, joins and groups beyond this go to the disk of the machine that asks.
 const MEMORY_BYTES_MAX: usize = 2 << 30;
@@ -41,53 +31,19 @@ const MEMORY_BYTES_MAX: usize = 2 << 30;
 /// How many operators an error names that a query ran out of memory in.
 const CONSUMERS_NAMED: usize = 3;
 
-/// A snapshot of a table, open for queries.
+/// A snapshot of a table, or of several, open for queries.
 #[derive(Debug)]
 pub struct Session {
-    contents: Contents,
-    store: Arc<dyn ObjectStore>,
-    gap: Gap,
+    tables: Arc<[Table]>,
     runtime: Arc<RuntimeEnv>,
-    version: u64,
     range: TimeRange,
-}
-
-/// What a snapshot names, by the format of its table.
-#[derive(Clone, Debug)]
-pub(crate) enum Contents {
-    /// Sink files.
-    Parquet(Arc<Files>),
-    /// Indexes of sink files.
-    Json(Arc<Indexes>),
-}
-
-impl Contents {
-    /// Number and bytes of the files, as far as they are known.
-    pub(crate) fn total(&self) -> (u64, u64) {
-        match self {
-            Self::Parquet(files) => (files.count(), files.bytes()),
-            Self::Json(indexes) => (indexes.count(), indexes.bytes()),
-        }
-    }
-
-    fn table(&self, store: Arc<dyn ObjectStore>) -> Arc<dyn TableProvider> {
-        match self {
-            Self::Parquet(files) => Arc::new(LogTable::new(files.clone(), store, store_url())),
-            Self::Json(indexes) => Arc::new(JsonTable::new(indexes.clone(), store, store_url())),
-        }
-    }
 }
 
 impl Session {
     /// A session over this snapshot of the table in `store`.
     pub fn over(snapshot: Snapshot, store: &Store) -> Result<Self, Error> {
-        let pool = TrackConsumersPool::new(
-            FairSpillPool::new(MEMORY_BYTES_MAX),
-            CONSUMERS_NAMED.try_into().expect("it is not zero"),
-        );
-        let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(pool)).build_arc()?;
-        runtime.register_object_store(store_url().as_ref(), store.objects().clone());
-        Ok(Self {
+        let table = Table {
+            name: LOGS.to_owned(),
             version: snapshot.version,
             contents: match snapshot.format {
                 FileFormat::Parquet => Contents::Parquet(Arc::new(Files::new(snapshot))),
@@ -95,14 +51,34 @@ impl Session {
             },
             store: store.objects().clone(),
             gap: Gap::of(store.url()),
-            runtime,
-            range: TimeRange::default(),
-        })
+        };
+        Self::on(vec![table])
     }
 
-    /// The version of the table that every query of this session sees.
+    /// One session of several, each of a table: their tables by these names, and all records of them as `logs`.
+    pub fn joined(sessions: Vec<(String, Self)>) -> Result<Self, Error> {
+        let named = sessions.into_iter().flat_map(|(name, session)| {
+            let tables = session.tables.to_vec().into_iter();
+            tables.map(move |table| Table { name: name.clone(), ..table })
+        });
+        Self::on(named.collect())
+    }
+
+    fn on(tables: Vec<Table>) -> Result<Self, Error> {
+        let pool = TrackConsumersPool::new(
+            FairSpillPool::new(MEMORY_BYTES_MAX),
+            CONSUMERS_NAMED.try_into().expect("it is not zero"),
+        );
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(pool)).build_arc()?;
+        for (index, table) in tables.iter().enumerate() {
+            runtime.register_object_store(store_url(index).as_ref(), table.store.clone());
+        }
+        Ok(Self { tables: tables.into(), runtime, range: TimeRange::default() })
+    }
+
+    /// The version of the table that every query of this session sees; of several tables, of the first.
     pub fn version(&self) -> u64 {
-        self.version
+        self.tables.first().map_or(0, |table| table.version)
     }
 
     /// Statements see only records with a timestamp in `range`.
@@ -111,26 +87,29 @@ impl Session {
         self
     }
 
-    pub(crate) fn contents(&self) -> &Contents {
-        &self.contents
+    pub(crate) fn tables(&self) -> &Arc<[Table]> {
+        &self.tables
     }
 
-    pub(crate) fn objects(&self) -> Arc<dyn ObjectStore> {
-        self.store.clone()
-    }
-
-    pub(crate) fn gap(&self) -> Gap {
-        self.gap
+    fn config(&self) -> SessionConfig {
+        let mut config =
+            SessionConfig::new().with_information_schema(true).with_default_catalog_and_schema("logboom", "public");
+        let options = config.options_mut();
+        // A filter runs on its own columns first, and the others are fetched only for the pages that it leaves over.
+        options.execution.parquet.pushdown_filters = true;
+        options.execution.parquet.reorder_filters = true;
+        // Below a union this rule finds the same column with and without a table's name, and gives up with an error.
+        options.optimizer.enable_leaf_expression_pushdown = self.tables.len() == 1;
+        config
     }
 
     /// Answers one statement. It is planned when this returns; rows are read as the answer is polled.
     pub async fn sql(&self, sql: &str) -> Result<Rows, Error> {
         let meter = Arc::new(Meter::default());
-        let store = Arc::new(CountingStore::new(self.store.clone(), meter.clone(), self.gap));
-        let mut context = SessionContext::new_with_config_rt(config(), self.runtime.clone());
+        let mut context = SessionContext::new_with_config_rt(self.config(), self.runtime.clone());
         functions::register(&mut context)?;
         context.add_optimizer_rule(Arc::new(CountByCategory));
-        context.register_table(TABLE, within(self.contents.table(store), self.range)?)?;
+        tables::register(&self.tables, self.range, &meter, &context)?;
 
         let state = context.state();
         let statement = state.sql_to_statement(sql, &state.config_options().sql_parser.dialect)?;
@@ -140,7 +119,7 @@ impl Session {
         let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         read_only.verify_plan(&plan)?;
         let stream = context.execute_logical_plan(plan).await?.execute_stream().await?;
-        Ok(Rows::new(stream, meter, self.contents.clone()))
+        Ok(Rows::new(stream, meter, self.tables.clone()))
     }
 }
 
@@ -160,31 +139,6 @@ pub async fn open_as_of(url: &str, options: &BTreeMap<String, String>, as_of: As
         AsOf::Instant(instant) => Snapshot::load_as_of(&store, instant).await,
     };
     Session::over(snapshot.map_err(|error| Error::from_sink(url, error))?, &store)
-}
-
-/// A view of the table: the planner puts its filter together with those of the query, so that it prunes like them.
-fn within(table: Arc<dyn TableProvider>, range: TimeRange) -> Result<Arc<dyn TableProvider>, Error> {
-    let instant = |at: Timestamp| lit(ScalarValue::TimestampMicrosecond(Some(at.as_microsecond()), Some("UTC".into())));
-    let since = range.since.map(|since| col("timestamp").gt_eq(instant(since)));
-    let until = range.until.map(|until| col("timestamp").lt(instant(until)));
-    let Some(filter) = conjunction(since.into_iter().chain(until)) else { return Ok(table) };
-    let plan = LogicalPlanBuilder::scan(TABLE, provider_as_source(table), None)?.filter(filter)?.build()?;
-    Ok(Arc::new(ViewTable::new(plan, None)))
-}
-
-fn config() -> SessionConfig {
-    let mut config =
-        SessionConfig::new().with_information_schema(true).with_default_catalog_and_schema("logboom", "public");
-    let parquet = &mut config.options_mut().execution.parquet;
-    // A filter runs on its own columns first, and the others are fetched only for the pages that it leaves over.
-    parquet.pushdown_filters = true;
-    parquet.reorder_filters = true;
-    config
-}
-
-/// The planner looks stores up by URL; a session has one store, whatever it is in truth.
-fn store_url() -> ObjectStoreUrl {
-    ObjectStoreUrl::parse("logboom://table").expect("it is a URL")
 }
 
 fn refuse_changes(statement: &Statement) -> Result<(), Error> {

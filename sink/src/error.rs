@@ -160,17 +160,6 @@ pub enum Error {
         reason: String,
     },
 
-    /// The files of the table cannot be compacted, nor records be removed from them.
-    #[error(
-        "the sink files of the table at `{url}` are in `{format}`; only those in `parquet` can be compacted or have records removed"
-    )]
-    NotRewritable {
-        /// The table.
-        url: String,
-        /// What its files are in.
-        format: String,
-    },
-
     /// Maintenance stopped because it was told to.
     #[error("stopped before it was done; what was committed stays")]
     Cancelled,

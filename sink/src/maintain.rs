@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `plan` | which files are to be merged, decided from a snapshot |
 //! | `input` | a sink file, read in windows of rows |
+//! | `sizes` | what files come to, for the plan |
 //! | `rewrite` | many sink files in, few sorted ones out, with the same rows |
 //! | `compact` | a day's files become few large ones |
 //! | `retain` | rows go when they are too old for their category |
@@ -28,6 +29,7 @@ mod lease;
 mod plan;
 mod retain;
 mod rewrite;
+mod sizes;
 mod vacuum;
 
 use std::fmt;
@@ -44,9 +46,6 @@ pub use vacuum::{Garbage, Vacuumed, vacuum};
 use crate::table::{TableOptions, View};
 use crate::{Error, FileSettings, Store};
 
-/// The table's property that says what its files are written in; absent for Parquet.
-const FORMAT_PROPERTY: &str = "logboom.format";
-
 /// What maintenance goes by.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -61,8 +60,8 @@ pub struct Settings {
     /// Files that were part of the table stay so long after their removal, if not for `table.vacuum_grace`. It is what
     /// can be shortened at will: it is queries that need them, not commits.
     pub removed_grace: Option<Duration>,
-    /// Columns of sink files that the writer makes from other columns. Any further column, besides those of every table,
-    /// would be lost by a rewrite, which therefore refuses the file.
+    /// Columns of sink files that the writer makes from other columns. Others that the table has are kept as they are; one
+    /// that it does not have would be lost by a rewrite, which therefore refuses the file.
     pub derived_columns: Vec<String>,
     /// About the most bytes of decoded rows that a rewrite holds at once.
     pub memory: u64,
@@ -90,13 +89,15 @@ impl From<&logboom_config::Sink> for Settings {
     }
 }
 
-/// Opens the table, if its files can be rewritten.
-async fn open_parquet(store: &Store, settings: &Settings) -> Result<View, Error> {
-    let view = View::open(store, &settings.table).await?;
-    match view.property(FORMAT_PROPERTY) {
-        None | Some("parquet") => Ok(view),
-        Some(format) => Err(Error::NotRewritable { url: store.url().to_string(), format: format.to_owned() }),
+/// Opens the table. Its files are written in the format that it has, whatever the settings say.
+async fn open(store: &Store, settings: &Settings) -> Result<(View, Settings), Error> {
+    let view = View::open_in_any_format(store, &settings.table).await?;
+    let mut settings = settings.clone();
+    if settings.files.format != view.format() {
+        settings.files.format = view.format();
+        settings.files.compression_level = view.format().default_level();
     }
+    Ok((view, settings))
 }
 
 /// How far a step has come: rows of a rewrite, objects of a vacuum.

@@ -26,6 +26,7 @@ use parquet::schema::types::ColumnPath;
 use tokio::io::AsyncWriteExt;
 
 use encoder::Encoder;
+use labels::unlabelled_schema;
 pub(crate) use labels::{Labels, labelled, labelled_schema};
 use pages::PagesHeld;
 pub(crate) use stats::count;
@@ -108,7 +109,6 @@ pub struct FileWriter {
     settings: FileSettings,
     options: ArrowWriterOptions,
     pages: PagesHeld,
-    schema: SchemaRef,
     open: Option<OpenFile>,
     done: Vec<DataFile>,
     input: Option<Input>,
@@ -135,9 +135,9 @@ struct Input {
 }
 
 impl FileWriter {
-    /// Writes nothing yet. Will be given rows of [`file_schema`], and makes the columns of promoted attributes.
+    /// Writes nothing yet. Will be given rows with the columns of [`file_schema`] first, all with the same; and makes those
+    /// of promoted attributes.
     pub fn new(store: Store, date: Date, settings: FileSettings) -> Self {
-        let schema = promote::schema_with(&settings.promote);
         let pages = PagesHeld::default();
         let options = ArrowWriterOptions::new()
             .with_properties(settings.writer_properties())
@@ -148,7 +148,6 @@ impl FileWriter {
             settings,
             options,
             pages,
-            schema,
             open: None,
             done: Vec::new(),
             input: None,
@@ -167,6 +166,7 @@ impl FileWriter {
     /// from may have a dictionary each.
     pub async fn write(&mut self, rows: &RecordBatch) -> Result<(), Error> {
         let bytes_per_row = rows.get_array_memory_size() as f64 / rows.num_rows().max(1) as f64;
+        let schema = promote::schema_with(&unlabelled_schema(rows.schema_ref()), &self.settings.promote);
         let mut rest = labelled(rows).map_err(Error::encoding)?;
         if !self.settings.promote.is_empty() {
             rest = promote::append(&rest, &self.settings.promote).map_err(Error::encoding)?;
@@ -188,7 +188,7 @@ impl FileWriter {
             let count = ((room / per_row.max(1.0)) as usize).clamp(1, rest.num_rows());
             let file = match &mut self.open {
                 Some(file) => file,
-                none => none.insert(open_file(&self.store, self.date, &self.schema, &self.options)?),
+                none => none.insert(open_file(&self.store, self.date, &schema, &self.options)?),
             };
             let now = rest.slice(0, count);
             file.encoder.write(&now).map_err(Error::encoding)?;

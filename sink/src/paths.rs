@@ -21,6 +21,8 @@ pub const PROBE_FOLDER: &str = "_probe";
 /// a foreign `VACUUM` deletes what no `add` names, and no `add` names these.
 pub const JSON_FOLDER: &str = "_json";
 const DATE_KEY: &str = "date=";
+/// The bits of an identity that number the files of an index. The others are random.
+const FILE_NUMBER: u128 = u32::MAX as u128;
 
 /// The name of one object of the table.
 ///
@@ -96,9 +98,27 @@ impl Name {
         Self::Data { date, id: Uuid::new_v4() }
     }
 
-    /// The name of a sink file in JSON that was never used before.
-    pub fn new_json(date: Date) -> Self {
-        Self::Json { date, id: Uuid::new_v4() }
+    /// An index's name that was never used before. The files that it lists have names like it, so that neither is needed to
+    /// know the other.
+    pub fn new_index(date: Date) -> Self {
+        Self::Data { date, id: Uuid::from_u128(Uuid::new_v4().as_u128() & !FILE_NUMBER) }
+    }
+
+    /// Of an index, the sink file in JSON with this number.
+    ///
+    /// # Panics
+    /// If this is no index.
+    pub fn listed(self, number: u32) -> Self {
+        let Self::Data { date, id } = self else { panic!("{self} is no index") };
+        Self::Json { date, id: Uuid::from_u128((id.as_u128() & !FILE_NUMBER) | u128::from(number)) }
+    }
+
+    /// Of a sink file in JSON, the index that lists it; of any other object none.
+    pub fn index(self) -> Option<Self> {
+        match self {
+            Self::Json { date, id } => Some(Self::Data { date, id: Uuid::from_u128(id.as_u128() & !FILE_NUMBER) }),
+            _ => None,
+        }
     }
 
     /// The object's path below the root of the table.
@@ -260,6 +280,16 @@ mod tests {
             assert_eq!(name.path().as_ref(), text);
             assert_eq!(Name::parse(text), Some(name));
         }
+    }
+
+    #[test]
+    fn an_index_is_known_by_the_names_of_its_files() {
+        let (one, two) = (Name::new_index(date(2026, 2, 3)), Name::new_index(date(2026, 2, 3)));
+        assert_ne!(one, two);
+        let files = [1, 2, u32::MAX].map(|number| one.listed(number));
+        assert!(files.iter().all(|file| file.index() == Some(one)), "{files:?}");
+        assert!(files[0] != files[1] && files[1] != files[2]);
+        assert_eq!(one.index(), None);
     }
 
     #[test]

@@ -11,8 +11,6 @@ use arrow_array::{Array, ArrayRef, MapArray, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
 use logboom_config::{Promoted, PromotedType};
 
-use crate::schema::file_schema;
-
 /// The columns of these attributes.
 pub fn columns(promoted: &[Promoted]) -> Vec<FieldRef> {
     let field = |promoted: &Promoted| {
@@ -27,12 +25,12 @@ pub fn columns(promoted: &[Promoted]) -> Vec<FieldRef> {
     promoted.iter().map(field).collect()
 }
 
-/// The columns of a file with those of these attributes at its end.
-pub(crate) fn schema_with(promoted: &[Promoted]) -> SchemaRef {
+/// The columns of rows with those of these attributes at their end.
+pub(crate) fn schema_with(rows: &SchemaRef, promoted: &[Promoted]) -> SchemaRef {
     if promoted.is_empty() {
-        return file_schema();
+        return rows.clone();
     }
-    let fields: Vec<FieldRef> = file_schema().fields().iter().cloned().chain(columns(promoted)).collect();
+    let fields: Vec<FieldRef> = rows.fields().iter().cloned().chain(columns(promoted)).collect();
     Arc::new(Schema::new(fields))
 }
 

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use futures::StreamExt;
-use logboom_query::{AsOf, Output, Rows, Session, TimeRange, Usage, Watch, When};
+use futures::future::join_all;
+use logboom_query::{AsOf, Error as QueryError, Output, Rows, Session, TimeRange, Usage, Watch, When};
 
 use super::pager::Pager;
-use super::place::place_of;
+use super::place::{NamedTable, named_tables};
 
 /// A query that is answered sooner shows no progress.
 const PROGRESS_AFTER: Duration = Duration::from_millis(500);
@@ -23,7 +24,7 @@ pub struct TableArgs {
     /// Where the table is: a folder, file://…, s3://bucket/prefix [default: ./logboom-data/store]
     #[arg(short, long, value_name = "URL")]
     store: Option<String>,
-    /// Take `[sink]` with its url and options from this settings file
+    /// Ask the table of `[sink]` in this settings file together with those of its routes; with --store, that one of them
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Ask the table as it was: at a time, so long ago (2h), or at a version
@@ -38,15 +39,36 @@ pub struct TableArgs {
 }
 
 impl TableArgs {
-    /// Opens the table.
+    /// Opens the table, or all of those in the settings.
     pub async fn open(&self) -> Result<Session> {
-        let (configured, options) = place_of(self.config.as_deref())?;
-        let url = self.store.clone().unwrap_or(configured);
-        let session = match self.as_of {
-            Some(as_of) => logboom_query::open_as_of(&url, &options, as_of).await?,
-            None => logboom_query::open(&url, &options).await?,
-        };
-        Ok(session.within(self.range()))
+        let tables = named_tables(self.config.as_deref(), self.store.as_deref())?;
+        if tables.len() > 1 && matches!(self.as_of, Some(AsOf::Version(_))) {
+            bail!("--as-of with a version is for one table, and there are {}; name it with --store", tables.len());
+        }
+        let opened = tables.iter().map(|table| self.open_one(table));
+        let (mut sessions, mut empty) = (Vec::new(), None);
+        for (table, opened) in tables.iter().zip(join_all(opened).await) {
+            match opened {
+                Ok(session) => sessions.push((table.name.clone(), session)),
+                // Nothing has come to that table so far.
+                Err(error @ QueryError::NoTable { .. }) => {
+                    empty.get_or_insert(error);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        match (empty, tables.len()) {
+            (Some(error), _) if sessions.is_empty() => Err(error.into()),
+            (_, 1) => Ok(sessions.remove(0).1.within(self.range())),
+            _ => Ok(Session::joined(sessions)?.within(self.range())),
+        }
+    }
+
+    async fn open_one(&self, table: &NamedTable) -> Result<Session, QueryError> {
+        match self.as_of {
+            Some(as_of) => logboom_query::open_as_of(&table.url, &table.options, as_of).await,
+            None => logboom_query::open(&table.url, &table.options).await,
+        }
     }
 
     /// The time range that was asked for.

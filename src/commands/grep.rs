@@ -67,7 +67,7 @@ pub async fn run(args: GrepArgs) -> Result<bool> {
         wanted,
     };
     let session = args.table.open().await?;
-    let mut rows = session.grep(grep)?;
+    let mut rows = session.grep(grep);
     if args.sort && !args.count {
         rows = rows.sorted_by_time();
     }

@@ -7,6 +7,7 @@
 //! come in the order of files (the oldest first) and of rows in them. Owns what is searched and in which order; how a
 //! pattern is found is `matcher`'s, what cannot match is `prune`'s, and reading is `scan`'s.
 
+mod json;
 mod matcher;
 mod prune;
 mod scan;
@@ -24,13 +25,14 @@ use logboom_sink::table::SnapshotFile;
 
 pub use matcher::{MatchOptions, Matcher};
 
-use crate::error::Error;
 use crate::rows::Rows;
-use crate::session::{Contents, Session};
-use crate::store::CountingStore;
+use crate::session::Session;
+use crate::table::Files;
+use crate::tables::{Contents, Table};
 use crate::usage::Meter;
 use crate::when::TimeRange;
-use scan::Source;
+use json::JsonSource;
+use scan::{ParquetSource, Source};
 
 /// Footers that are fetched ahead of the search.
 const FOOTERS_AHEAD: usize = 16;
@@ -79,34 +81,41 @@ impl Wanted {
 
 impl Session {
     /// Searches the snapshot. Reads nothing until the answer is polled, and no further than it is polled.
-    ///
-    /// # Errors
-    /// The table's files are in JSON.
-    pub fn grep(&self, grep: Grep) -> Result<Rows, Error> {
-        let Contents::Parquet(files) = self.contents() else {
-            let fix =
-                "the files of this table are in JSON, which only `logboom query` reads: SELECT … WHERE body LIKE '%…%'";
-            return Err(DataFusionError::Plan(fix.to_owned()).into());
-        };
+    pub fn grep(&self, grep: Grep) -> Rows {
         let meter = Arc::new(Meter::default());
-        let store = Arc::new(CountingStore::new(self.objects(), meter.clone(), self.gap()));
-        let readers: Arc<dyn ParquetFileReaderFactory> = Arc::new(DefaultParquetFileReaderFactory::new(store));
         let schema = grep.wanted.schema();
         let grep = Arc::new(grep);
-        let mut files: Vec<SnapshotFile> = files.snapshot().to_vec();
-        files.retain(|file| prune::file_may_match(&grep, file));
-        files.sort_by_key(|file| file.stats.as_ref().and_then(|stats| stats.timestamp).map(|bounds| bounds.0));
+        let mut files: Vec<(Source, SnapshotFile)> = Vec::new();
+        for table in self.tables().iter() {
+            let (of_table, source) = source(table, &meter, &grep);
+            let may_match = of_table.snapshot().iter().filter(|file| prune::file_may_match(&grep, file));
+            files.extend(may_match.map(|file| (source.clone(), file.clone())));
+        }
+        files.sort_by_key(|(_, file)| file.stats.as_ref().and_then(|stats| stats.timestamp).map(|bounds| bounds.0));
         let parts = stream::iter(files)
-            .map(move |file| {
-                let source = Source { files: readers.clone(), grep: grep.clone() };
+            .map(move |(source, file)| {
                 // On a task of its own, so that footers are parsed while others are searched.
                 async move { tokio::spawn(source.parts(file)).await.map_err(lost)? }
             })
             .buffered(FOOTERS_AHEAD)
             .map_ok(|parts| stream::iter(parts.into_iter().map(Ok)))
             .try_flatten();
-        let batches = RecordBatchStreamAdapter::new(schema, scan::run(parts.boxed()));
-        Ok(Rows::new(Box::pin(batches), meter, self.contents().clone()))
+        let batches = RecordBatchStreamAdapter::new(schema.clone(), scan::run(parts.boxed(), schema));
+        Rows::new(Box::pin(batches), meter, self.tables().clone())
+    }
+}
+
+/// The files of a table, and what searches them.
+fn source<'a>(table: &'a Table, meter: &Arc<Meter>, grep: &Arc<Grep>) -> (&'a Files, Source) {
+    let (store, grep) = (table.counted(meter), grep.clone());
+    match &table.contents {
+        Contents::Parquet(files) => {
+            let readers: Arc<dyn ParquetFileReaderFactory> = Arc::new(DefaultParquetFileReaderFactory::new(store));
+            (files, Source::Parquet(ParquetSource { files: readers, grep }))
+        }
+        Contents::Json(indexes) => {
+            (indexes.files(), Source::Json(JsonSource { indexes: indexes.clone(), store, grep }))
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use arrow_schema::DataType;
 use datafusion::error::Result;
 use logboom_config::Globs;
 use logboom_sink::schema::file_schema;
-use logboom_sink::table::SnapshotFile;
+use logboom_sink::table::{FileStats, SnapshotFile};
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, RowSelection};
 
@@ -61,7 +61,11 @@ pub(super) struct RowGroup {
 
 /// Whether the file may hold a wanted record.
 pub(super) fn file_may_match(grep: &Grep, file: &SnapshotFile) -> bool {
-    let Some(stats) = &file.stats else { return true };
+    file.stats.as_ref().is_none_or(|stats| may_match(grep, stats))
+}
+
+/// Whether a wanted record may be among those that these statistics are of.
+pub(super) fn may_match(grep: &Grep, stats: &FileStats) -> bool {
     let text = |globs: &Option<Globs>, bounds: &Option<(String, String)>| match (globs, bounds) {
         (Some(globs), Some((least, greatest))) => text_verdict(globs, least, greatest) != Verdict::None,
         _ => true,
@@ -96,7 +100,7 @@ pub(super) fn row_groups(grep: &Grep, file: &ArrowReaderMetadata) -> Result<Vec<
     Ok(groups)
 }
 
-fn is_asked(grep: &Grep, condition: Condition) -> bool {
+pub(super) fn is_asked(grep: &Grep, condition: Condition) -> bool {
     match condition {
         Condition::Category => grep.categories.is_some(),
         Condition::Time => grep.time != TimeRange::default(),

@@ -8,7 +8,7 @@ use arrow_array::types::{Int32Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow_buffer::BooleanBuffer;
 use arrow_cast::cast;
-use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use arrow_schema::{ArrowError, DataType, Field, SchemaRef};
 use datafusion::datasource::physical_plan::parquet::ParquetFileReaderFactory;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
@@ -26,15 +26,40 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::Grep;
+use super::json::{JsonSource, RunPart};
 use super::prune::{self, Condition, RowGroup};
+use crate::columns::with_dictionaries;
 use crate::file::partitioned;
 
 /// Batches of a row group that wait for those before them. Then its search waits too.
 const BATCHES_WAITING: usize = 4;
 
+/// Files of either format.
+#[derive(Clone)]
+pub(super) enum Source {
+    Parquet(ParquetSource),
+    Json(JsonSource),
+}
+
+impl Source {
+    /// What of a file may match: reads its footer, or the index that it is.
+    pub(super) async fn parts(self, file: SnapshotFile) -> Result<Vec<Part>> {
+        Ok(match self {
+            Self::Parquet(source) => source.parts(file).await?.into_iter().map(Part::RowGroup).collect(),
+            Self::Json(source) => source.parts(file).await?.into_iter().map(Part::Run).collect(),
+        })
+    }
+}
+
+/// What is searched by one task.
+pub(super) enum Part {
+    RowGroup(RowGroupPart),
+    Run(RunPart),
+}
+
 /// What is searched, and for what.
 #[derive(Clone)]
-pub(super) struct Source {
+pub(super) struct ParquetSource {
     pub files: Arc<dyn ParquetFileReaderFactory>,
     pub grep: Arc<Grep>,
 }
@@ -42,16 +67,16 @@ pub(super) struct Source {
 type Reader = Box<dyn AsyncFileReader>;
 
 /// A row group of a file that may match.
-pub(super) struct Part {
-    source: Source,
+pub(super) struct RowGroupPart {
+    source: ParquetSource,
     reader: Reader,
     metadata: ArrowReaderMetadata,
     group: RowGroup,
 }
 
-impl Source {
+impl ParquetSource {
     /// Reads the footer of a file.
-    pub(super) async fn parts(self, file: SnapshotFile) -> Result<Vec<Part>> {
+    async fn parts(self, file: SnapshotFile) -> Result<Vec<RowGroupPart>> {
         let file = partitioned(&file, &file_schema());
         let hint = file.metadata_size_hint;
         let open = || self.files.create_reader(0, file.clone(), hint, &ExecutionPlanMetricsSet::new());
@@ -61,26 +86,19 @@ impl Source {
         let groups = prune::row_groups(&self.grep, &metadata)?;
         let schema = with_dictionaries(metadata.schema());
         let metadata = ArrowReaderMetadata::try_new(metadata.metadata().clone(), options.with_schema(schema))?;
-        let part = |group| Ok(Part { source: self.clone(), reader: open()?, metadata: metadata.clone(), group });
+        let part =
+            |group| Ok(RowGroupPart { source: self.clone(), reader: open()?, metadata: metadata.clone(), group });
         groups.into_iter().map(part).collect()
     }
 }
 
-/// Columns that repeat are read as the dictionaries that they are stored as: a condition is asked of each value once.
-fn with_dictionaries(schema: &SchemaRef) -> SchemaRef {
-    let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-    let fields = schema.fields().iter().map(|field| match (field.name().as_str(), field.data_type()) {
-        ("category" | "host", DataType::Utf8) => {
-            Arc::new(Field::new(field.name(), dictionary.clone(), field.is_nullable()))
-        }
-        _ => field.clone(),
-    });
-    Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
-}
-
 /// Searches the parts on all cores. Matches come in the order of the parts.
-pub(super) fn run(parts: BoxStream<'static, Result<Part>>) -> impl Stream<Item = Result<RecordBatch>> + Send {
+pub(super) fn run(
+    parts: BoxStream<'static, Result<Part>>,
+    schema: SchemaRef,
+) -> impl Stream<Item = Result<RecordBatch>> + Send {
     struct Running {
+        schema: SchemaRef,
         parts: Option<BoxStream<'static, Result<Part>>>,
         tasks: JoinSet<()>,
         answers: VecDeque<mpsc::Receiver<Result<RecordBatch>>>,
@@ -88,7 +106,7 @@ pub(super) fn run(parts: BoxStream<'static, Result<Part>>) -> impl Stream<Item =
     // One more than there are cores, so that none waits while the first one's matches are printed.
     let width = std::thread::available_parallelism().map_or(2, usize::from) + 1;
     // Dropping it stops the tasks.
-    let running = Running { parts: Some(parts), tasks: JoinSet::new(), answers: VecDeque::new() };
+    let running = Running { schema, parts: Some(parts), tasks: JoinSet::new(), answers: VecDeque::new() };
     stream::unfold(running, move |mut running| async move {
         loop {
             while running.answers.len() < width
@@ -97,7 +115,7 @@ pub(super) fn run(parts: BoxStream<'static, Result<Part>>) -> impl Stream<Item =
                 match parts.next().await {
                     Some(Ok(part)) => {
                         let (sender, receiver) = mpsc::channel(BATCHES_WAITING);
-                        running.tasks.spawn(part.search(sender));
+                        running.tasks.spawn(part.search(running.schema.clone(), sender));
                         running.answers.push_back(receiver);
                     }
                     Some(Err(error)) => return Some((Err(error), running)),
@@ -118,14 +136,18 @@ pub(super) fn run(parts: BoxStream<'static, Result<Part>>) -> impl Stream<Item =
 }
 
 impl Part {
-    async fn search(self, into: mpsc::Sender<Result<RecordBatch>>) {
-        let schema = self.source.grep.wanted.schema();
-        let mut matches = match self.open() {
+    /// Sends the matches, with the columns of `schema`.
+    async fn search(self, schema: SchemaRef, into: mpsc::Sender<Result<RecordBatch>>) {
+        let opened = match self {
+            Self::RowGroup(part) => part.matches(),
+            Self::Run(part) => part.matches().await,
+        };
+        let mut matches = match opened {
             Ok(matches) => matches,
             Err(error) => return drop(into.send(Err(error)).await),
         };
         while let Some(batch) = matches.next().await {
-            let batch = batch.map_err(DataFusionError::from).and_then(|batch| conform(&batch, &schema));
+            let batch = batch.and_then(|batch| conform(&batch, &schema));
             if batch.as_ref().is_ok_and(|batch| batch.num_rows() == 0) {
                 continue;
             }
@@ -133,6 +155,13 @@ impl Part {
                 return;
             }
         }
+    }
+}
+
+impl RowGroupPart {
+    fn matches(self) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let rows = self.open()?;
+        Ok(rows.map(|rows| rows.map_err(DataFusionError::from)).boxed())
     }
 
     fn open(self) -> Result<ParquetRecordBatchStream<Reader>> {
@@ -165,7 +194,7 @@ impl Part {
 }
 
 /// Of which rows the condition holds. A file that has no such column has it null.
-fn holds(
+pub(super) fn holds(
     grep: &Grep,
     condition: Condition,
     column: Option<&ArrayRef>,

@@ -33,9 +33,9 @@ struct Read {
 }
 
 /// An index with its members.
-pub(super) struct Index {
-    pub(super) file: SnapshotFile,
-    pub(super) members: Arc<Vec<Member>>,
+pub(crate) struct Index {
+    pub(crate) file: SnapshotFile,
+    pub(crate) members: Arc<Vec<Member>>,
 }
 
 impl Indexes {
@@ -49,7 +49,7 @@ impl Indexes {
     }
 
     /// The indexes as files that can be pruned.
-    pub(super) fn files(&self) -> &Arc<Files> {
+    pub(crate) fn files(&self) -> &Arc<Files> {
         &self.files
     }
 
@@ -70,12 +70,13 @@ impl Indexes {
         indexes.buffered(FETCHES).try_collect().await
     }
 
-    async fn index(&self, file: SnapshotFile, store: &dyn ObjectStore) -> Result<Index> {
+    /// The members of this index.
+    pub(crate) async fn index(&self, file: SnapshotFile, store: &dyn ObjectStore) -> Result<Index> {
         let known = self.read.lock().expect("no panic while reading").members.get(&file.path).cloned();
         let members = match known {
             Some(members) => members,
             None => {
-                let members = read_index(store, &file).await;
+                let members = read_index(store, &file.path, file.size).await;
                 self.keep(&file, members.map_err(|error| DataFusionError::Execution(error.to_string()))?)
             }
         };

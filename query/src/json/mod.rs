@@ -13,4 +13,6 @@ mod scan;
 mod table;
 
 pub(crate) use indexes::Indexes;
+pub(crate) use runs::Run;
+pub(crate) use scan::read_run;
 pub(crate) use table::JsonTable;

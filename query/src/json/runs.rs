@@ -14,11 +14,11 @@ const RUN_BYTES: u64 = 32 << 20;
 
 /// Members of one file, each beginning where the one before it ends. Never empty.
 #[derive(Debug)]
-pub(super) struct Run(Vec<Member>);
+pub(crate) struct Run(Vec<Member>);
 
 impl Run {
     /// Puts together what lies side by side. `members` come as in their index.
-    pub(super) fn of(members: impl IntoIterator<Item = Member>) -> Vec<Self> {
+    pub(crate) fn of(members: impl IntoIterator<Item = Member>) -> Vec<Self> {
         let mut runs: Vec<Self> = Vec::new();
         for member in members {
             match runs.last_mut() {

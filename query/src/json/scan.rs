@@ -21,6 +21,7 @@ use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use futures::stream::{self, BoxStream, StreamExt};
 use logboom_sink::Error;
 use logboom_sink::json::Decoder;
+use object_store::path::Path;
 use object_store::{GetOptions, ObjectStore};
 
 use super::runs::Run;
@@ -96,17 +97,28 @@ struct RunOpener {
 
 impl FileOpener for RunOpener {
     fn open(&self, file: PartitionedFile) -> Result<FileOpenFuture> {
-        let run = file.extensions.get::<Run>().expect("every file of this scan is a run");
-        let decoder = Decoder::new(run.members().iter().cloned(), self.columns.clone(), self.batch_size);
-        let (place, range) = (Place { path: file.path().to_string(), range: run.range() }, run.range());
-        let store = self.store.clone();
+        let (store, columns, batch_size) = (self.store.clone(), self.columns.clone(), self.batch_size);
         Ok(Box::pin(async move {
-            let get = store.get_opts(file.path(), GetOptions::new().with_range(Some(range))).await;
-            let bytes = get.map_err(|error| place.failed(error))?.into_stream();
-            let bytes = bytes.map(move |bytes| bytes.map_err(|error| place.failed(error))).boxed();
-            Ok(stream::try_unfold(Some(Rows { bytes, decoder }), Rows::next).boxed())
+            let run = file.extensions.get::<Run>().expect("every file of this scan is a run");
+            read_run(&*store, run, columns, batch_size).await
         }))
     }
+}
+
+/// Fetches the columns of the records of a run, and unpacks them as they come.
+pub(crate) async fn read_run(
+    store: &dyn ObjectStore,
+    run: &Run,
+    columns: SchemaRef,
+    batch_size: usize,
+) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+    let decoder = Decoder::new(run.members().iter().cloned(), columns, batch_size);
+    let path = Path::from(&*run.members()[0].path);
+    let (place, range) = (Place { path: path.to_string(), range: run.range() }, run.range());
+    let get = store.get_opts(&path, GetOptions::new().with_range(Some(range))).await;
+    let bytes = get.map_err(|error| place.failed(error))?.into_stream();
+    let bytes = bytes.map(move |bytes| bytes.map_err(|error| place.failed(error))).boxed();
+    Ok(stream::try_unfold(Some(Rows { bytes, decoder }), Rows::next).boxed())
 }
 
 /// Where in the table bytes are fetched.

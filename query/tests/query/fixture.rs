@@ -107,8 +107,9 @@ impl Table {
         // As a snapshot has it: the log does not say all that the writer knew.
         let stats = FileStats::from_json(&file.stats.to_json(), FileFormat::Json);
         let DataFile { path, size, crc32c, .. } = file;
+        let members = read_index(&**store.objects(), &path, size).await.unwrap();
         self.files.push(SnapshotFile { path, size, date, stats, crc32c, compacted: false });
-        read_index(&**store.objects(), self.files.last().unwrap()).await.unwrap()
+        members
     }
 
     /// Writes one sink file; records must come by category, then time. The day is that of the first record.

@@ -27,7 +27,7 @@ fn at(text: &str) -> Option<Timestamp> {
 }
 
 async fn lines(table: &Table, grep: Grep) -> (Vec<String>, Usage) {
-    let mut rows = table.session().grep(grep).unwrap();
+    let mut rows = table.session().grep(grep);
     let mut text = Vec::new();
     Output::Lines.write(rows.schema(), &mut rows, &mut text).await.unwrap();
     (String::from_utf8(text).unwrap().lines().map(str::to_owned).collect(), rows.usage())
@@ -84,10 +84,10 @@ async fn only_the_categories_hosts_severities_and_times_that_are_asked_for() {
 #[tokio::test]
 async fn a_limit_ends_the_search_and_a_count_has_no_columns() {
     let table = small();
-    let rows = table.session().grep(grep("timeout")).unwrap().limited(2);
+    let rows = table.session().grep(grep("timeout")).limited(2);
     let batches: Vec<_> = rows.try_collect().await.unwrap();
     assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), 2);
-    let rows = table.session().grep(Grep { wanted: Wanted::Count, ..grep("timeout") }).unwrap();
+    let rows = table.session().grep(Grep { wanted: Wanted::Count, ..grep("timeout") });
     let batches: Vec<_> = rows.try_collect().await.unwrap();
     assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), 3);
     assert!(batches.iter().all(|batch| batch.num_columns() == 0));
@@ -96,7 +96,7 @@ async fn a_limit_ends_the_search_and_a_count_has_no_columns() {
 #[tokio::test]
 async fn matches_are_sorted_by_time_over_files_and_categories() {
     let table = small();
-    let mut rows = table.session().grep(Grep { categories: globs("nginx.*"), ..grep("") }).unwrap().sorted_by_time();
+    let mut rows = table.session().grep(Grep { categories: globs("nginx.*"), ..grep("") }).sorted_by_time();
     let mut text = Vec::new();
     Output::Lines.write(rows.schema(), &mut rows, &mut text).await.unwrap();
     let text = String::from_utf8(text).unwrap();
@@ -152,7 +152,7 @@ async fn on_a_terminal_a_line_cannot_move_the_cursor() {
     table.file(&[record("2026-03-01T10:00:00Z", "app", "a\u{1b}[2Jb\r\u{9b}c\u{202e}d")]);
     for output in [Output::Lines, Output::Json, Output::Csv, Output::Table] {
         let wanted = if output == Output::Lines { Wanted::Lines } else { Wanted::Records };
-        let mut rows = table.session().grep(Grep { wanted, ..grep("") }).unwrap();
+        let mut rows = table.session().grep(Grep { wanted, ..grep("") });
         let mut text = Vec::new();
         output.write_to_terminal(rows.schema(), &mut rows, &mut text).await.unwrap();
         let text = String::from_utf8(text).unwrap();
@@ -161,4 +161,63 @@ async fn on_a_terminal_a_line_cannot_move_the_cursor() {
             assert!(text.contains(r"a\u001b[2Jb\r\u009bc\u202ed"), "{text}");
         }
     }
+}
+
+#[tokio::test]
+async fn in_files_of_json_it_finds_what_it_finds_in_parquet() {
+    let (mut json, mut parquet) = (Table::json(), Table::new());
+    for day in 1..4 {
+        let mut records: Vec<_> =
+            (0..5).flat_map(|n| busy(&format!("2026-03-0{day}T00:00:00Z"), &format!("app.{n}"), 800)).collect();
+        records.push(record(&format!("2026-03-0{day}T13:00:00Z"), "nginx.error", "upstream a0f\n  at line 2"));
+        json.json_file(&records).await;
+        parquet.file(&records);
+    }
+    let time = TimeRange { since: at("2026-03-01T00:10:00Z"), until: at("2026-03-03T00:20:00Z") };
+    let none = || grep("a0f");
+    for (n, asked) in [
+        none as fn() -> Grep,
+        || Grep { categories: globs("app.1*"), ..grep("0[a-c]$") },
+        || Grep { hosts: globs("web-3"), ..grep("a0f") },
+        || Grep { severities: Some(">=warn".parse().unwrap()), ..grep("") },
+        || Grep { severities: Some(">=info".parse().unwrap()), ..grep("a0f") },
+        || Grep { categories: globs("none"), ..grep("") },
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for time in [TimeRange::default(), time] {
+            for wanted in [Wanted::Lines, Wanted::Records, Wanted::Count] {
+                let ask = || Grep { time, wanted, ..asked() };
+                let mut answers = Vec::new();
+                for table in [&json, &parquet] {
+                    let mut rows = table.session().grep(ask());
+                    let output = if wanted == Wanted::Lines { Output::Lines } else { Output::Json };
+                    let mut text = Vec::new();
+                    let count = output.write(rows.schema(), &mut rows, &mut text).await.unwrap();
+                    answers.push((count, String::from_utf8(text).unwrap()));
+                }
+                assert_eq!(answers[0], answers[1], "{n} {time:?} {wanted:?}");
+                assert_eq!(answers[0].0 > 0, ![3, 5].contains(&n), "{n} {time:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn in_files_of_json_it_reads_the_members_of_a_category() {
+    let mut table = Table::json();
+    let mut records: Vec<_> = (0..10).flat_map(|n| busy("2026-03-01T00:00:00Z", &format!("app.{n}"), 1_000)).collect();
+    records[4 * 1_000 + 77].body.push_str(" needle");
+    let members = table.json_file(&records).await;
+    let (found, usage) = lines(&table, Grep { categories: globs("app.4"), ..grep("needle") }).await;
+    assert_eq!(found.len(), 1);
+    assert_eq!((usage.requests, usage.bytes_read), (2, table.files[0].size + members[4].length));
+    let (found, usage) = lines(&table, Grep { categories: globs("db.*"), ..grep("needle") }).await;
+    assert_eq!((found.len(), usage.bytes_read), (0, 0));
+    let path = table.folder().join(&*members[0].path);
+    std::fs::write(&path, &std::fs::read(&path).unwrap()[..1000]).unwrap();
+    let mut rows = table.session().grep(grep("needle"));
+    let error = Output::Lines.write(rows.schema(), &mut rows, &mut Vec::new()).await.unwrap_err().to_string();
+    assert!(error.contains(&*members[0].path), "{error}");
 }

@@ -9,4 +9,5 @@ mod one_category;
 mod printed;
 mod pruning;
 mod refused;
+mod several;
 mod versions;

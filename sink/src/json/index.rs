@@ -3,7 +3,7 @@
 //! A row of the index is all that a reader knows before it fetches: it is checked here, so that a file that only looks
 //! like an index can make nobody read another object, or more than it may hold.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -20,7 +20,7 @@ use parquet::file::properties::WriterProperties;
 
 use crate::paths::Name;
 use crate::schema::index_schema;
-use crate::table::{DataFile, FileStats, Snapshot, SnapshotFile};
+use crate::table::{DataFile, FileStats, SnapshotFile};
 use crate::{Error, Store};
 
 /// More than any index can sensibly be: its rows are a few dozen bytes each.
@@ -48,7 +48,7 @@ pub struct Member {
 }
 
 /// Puts the index of these members, of which there is at least one.
-pub(super) async fn write_index(store: &Store, date: Date, members: &[Member]) -> Result<DataFile, Error> {
+pub(super) async fn write_index(store: &Store, date: Date, name: Name, members: &[Member]) -> Result<DataFile, Error> {
     let mut stats = FileStats { members: Some(members.len() as u64), ..FileStats::default() };
     members.iter().for_each(|member| stats.extend(&member.stats));
     let properties = WriterProperties::builder()
@@ -59,7 +59,7 @@ pub(super) async fn write_index(store: &Store, date: Date, members: &[Member]) -
     let mut writer = ArrowWriter::try_new(&mut content, index_schema(), Some(properties)).map_err(Error::encoding)?;
     writer.write(&rows(members)?).map_err(Error::encoding)?;
     writer.close().map_err(Error::encoding)?;
-    let (name, size) = (Name::new_data(date), content.len() as u64);
+    let size = content.len() as u64;
     let crc32c = Some(crc32c::crc32c(&content));
     store.put(name, content.into()).await?;
     Ok(DataFile { path: name.to_string(), size, date, stats, crc32c })
@@ -95,19 +95,21 @@ fn rows(members: &[Member]) -> Result<RecordBatch, Error> {
     RecordBatch::try_new(index_schema(), columns).map_err(Error::encoding)
 }
 
-/// Reads an index that a snapshot of a JSON table names.
+/// Reads an index of this size in bytes that a snapshot of a JSON table names.
 ///
 /// # Errors
 /// [`Error::Store`] if it cannot be fetched, [`Error::BadIndex`] if it is damaged or says what cannot be.
-pub async fn read_index(objects: &dyn ObjectStore, file: &SnapshotFile) -> Result<Vec<Member>, Error> {
-    let bad = |reason: String| Error::BadIndex { object: file.path.clone(), reason };
-    if file.size > INDEX_BYTES_MAX {
-        return Err(bad(format!("it has {} bytes, which is far too many", file.size)));
+pub async fn read_index(objects: &dyn ObjectStore, path: &str, size: u64) -> Result<Vec<Member>, Error> {
+    let bad = |reason: String| Error::BadIndex { object: path.to_owned(), reason };
+    if size > INDEX_BYTES_MAX {
+        return Err(bad(format!("it has {size} bytes, which is far too many")));
     }
-    let failed = |error| Error::store("reading", &file.path, error);
+    let failed = |error| Error::store("reading", path, error);
     // The range is what the log says: an object that has grown is not read into memory.
-    let content = objects.get_range(&file.path.as_str().into(), 0..file.size).await.map_err(failed)?;
-    parse(content).map_err(bad)
+    let content = objects.get_range(&path.into(), 0..size).await.map_err(failed)?;
+    // The decoder panics on some damaged files. It owns all it works on, so there is nothing left half done.
+    let parsed = std::panic::catch_unwind(|| parse(content));
+    parsed.unwrap_or_else(|_| Err("the decoder cannot make sense of it".into())).map_err(bad)
 }
 
 fn parse(content: Bytes) -> Result<Vec<Member>, String> {
@@ -193,20 +195,32 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// The names of all JSON files that a snapshot of a JSON table has records in, relative to the table's root. Whatever
-/// deletes unreferenced objects must spare them: the log itself names only their indexes.
+/// The JSON files that these indexes of a snapshot list, sorted by name: each with the size that it must have at least,
+/// and what its records are. Whatever deletes unreferenced objects must spare them: the log itself names only indexes.
 ///
 /// # Errors
 /// As [`read_index`]: an index that cannot be read names nobody knows what.
-pub async fn referenced_objects(store: &Store, snapshot: &Snapshot) -> Result<BTreeSet<String>, Error> {
-    let indexes = futures::stream::iter(snapshot.files.iter().map(|file| read_index(&**store.objects(), file)));
-    let names = indexes.buffer_unordered(FETCHES).try_fold(BTreeSet::new(), |mut names, members| async move {
-        for member in members {
-            if !names.contains(&*member.path) {
-                names.insert(member.path.to_string());
+pub async fn listed_files(store: &Store, indexes: &[SnapshotFile]) -> Result<Vec<SnapshotFile>, Error> {
+    let read = |index: &SnapshotFile| {
+        let index = index.clone();
+        async move { Ok::<_, Error>((read_index(&**store.objects(), &index.path, index.size).await?, index)) }
+    };
+    let read: Vec<_> = indexes.iter().map(read).collect();
+    let files = futures::stream::iter(read).buffer_unordered(FETCHES).try_fold(
+        BTreeMap::<String, SnapshotFile>::new(),
+        |mut files, (members, index)| async move {
+            for member in members {
+                if !files.contains_key(&*member.path) {
+                    let path = member.path.to_string();
+                    let file = SnapshotFile { path: path.clone(), size: 0, stats: None, crc32c: None, ..index.clone() };
+                    files.insert(path, file);
+                }
+                let file = files.get_mut(&*member.path).expect("it is there");
+                file.size = file.size.max(member.offset + member.length);
+                file.stats.get_or_insert_default().extend(&member.stats);
             }
-        }
-        Ok(names)
-    });
-    names.await
+            Ok(files)
+        },
+    );
+    Ok(files.await?.into_values().collect())
 }

@@ -13,12 +13,15 @@
 //! | `write` | members and files |
 //! | `index` | the rows about them |
 //! | `decode` | members back to rows |
+//! | `read` | members fetched from the store, and decoded |
 
 mod decode;
 mod index;
 mod line;
+mod read;
 mod write;
 
 pub use decode::Decoder;
-pub use index::{Member, read_index, referenced_objects};
+pub use index::{Member, listed_files, read_index};
+pub use read::MemberReader;
 pub use write::JsonWriter;

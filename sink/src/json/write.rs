@@ -42,6 +42,8 @@ pub struct JsonWriter {
     /// The records of the open member.
     stats: FileStats,
     file: Option<OpenFile>,
+    index: Name,
+    files: u32,
     done: Vec<Member>,
 }
 
@@ -72,6 +74,8 @@ impl JsonWriter {
             lines: Vec::with_capacity(2 * PIECE_BYTES),
             stats: FileStats::default(),
             file: None,
+            index: Name::new_index(date),
+            files: 0,
             done: Vec::new(),
         }
     }
@@ -108,12 +112,15 @@ impl JsonWriter {
             return Ok(None);
         }
         crash::point("collector.index.before");
-        Ok(Some(write_index(&self.store, self.date, &self.done).await?))
+        Ok(Some(write_index(&self.store, self.date, self.index, &self.done).await?))
     }
 
     /// Compresses the lines that wait. Whether the member has to end with them.
     async fn compress(&mut self) -> Result<bool, Error> {
-        let file = self.file.get_or_insert_with(|| OpenFile::new(&self.store, self.date));
+        let file = self.file.get_or_insert_with(|| {
+            self.files += 1;
+            OpenFile::new(&self.store, self.index.listed(self.files))
+        });
         let member = file.member.get_or_insert_with(|| OpenMember::new(file.length, self.level));
         member.raw_length += self.lines.len() as u64;
         member.gzip.write_all(&self.lines).expect("a vector takes everything");
@@ -154,8 +161,8 @@ impl JsonWriter {
 }
 
 impl OpenFile {
-    fn new(store: &Store, date: Date) -> Self {
-        let path = Name::new_json(date).path();
+    fn new(store: &Store, name: Name) -> Self {
+        let path = name.path();
         let upload = BufWriter::with_capacity(store.objects().clone(), path.clone(), PART_BYTES);
         Self { path: path.as_ref().into(), upload, length: 0, member: None }
     }

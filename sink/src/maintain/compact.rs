@@ -4,15 +4,15 @@
 //! nothing). Another pass begins anew from what the table says. Two who compact the same files: one of them is told that
 //! it lost, by [`crate::table::commit()`].
 
-use std::sync::Arc;
-
+use arrow_schema::FieldRef;
 use jiff::civil::Date;
 use tokio::runtime::Handle;
 
 use super::plan::{Job, plan};
-use super::rewrite::{Order, rewrite};
-use super::{Control, Settings, open_parquet};
-use crate::table::{DataFile, Operation, Outcome, Rewrite, Snapshot, View, checkpoint_due, commit, write_checkpoint};
+use super::rewrite::{Order, Rewritten, rewrite};
+use super::sizes::Sizes;
+use super::{Control, Settings, open};
+use crate::table::{Operation, Outcome, Rewrite, Snapshot, View, checkpoint_due, commit, write_checkpoint};
 use crate::{Error, Store};
 
 /// A pass gives up on what is left after so many lost races: somebody else is at it.
@@ -33,13 +33,13 @@ pub enum Days {
 pub struct Compacted {
     /// Commits.
     pub commits: u64,
-    /// Files that it took the place of.
+    /// Files that it took the place of; of a table in JSON, indexes.
     pub files_before: u64,
     /// Files that took their place.
     pub files_after: u64,
-    /// Bytes before.
+    /// What its records took before, in bytes.
     pub bytes_before: u64,
-    /// Bytes after.
+    /// What they take after, in bytes.
     pub bytes_after: u64,
     /// Rows, the same before and after.
     pub rows: u64,
@@ -53,15 +53,16 @@ pub struct Compacted {
 /// If the table cannot be read.
 pub async fn compaction_due(store: &Store, settings: &Settings, days: Days) -> Result<Vec<Job>, Error> {
     let snapshot = Snapshot::load(store).await?;
-    Ok(jobs(&snapshot, settings, days))
+    Ok(jobs(store, &snapshot, settings, days).await)
 }
 
-fn jobs(snapshot: &Snapshot, settings: &Settings, days: Days) -> Vec<Job> {
+async fn jobs(store: &Store, snapshot: &Snapshot, settings: &Settings, days: Days) -> Vec<Job> {
     let only = match days {
         Days::Due => None,
         Days::One(date) => Some(date),
     };
-    plan(&snapshot.files, settings.table.clock.now().wall, settings.compact_file_size, only)
+    let sizes = Sizes::of(store, snapshot).await;
+    plan(&snapshot.files, &sizes, settings.table.clock.now().wall, settings.compact_file_size, only)
 }
 
 /// Compacts until nothing is due.
@@ -74,9 +75,9 @@ pub async fn compact(store: &Store, settings: &Settings, days: Days, control: &C
     let mut done = Compacted::default();
     let mut damaged: Vec<(Date, Error)> = Vec::new();
     loop {
-        let view = open_parquet(store, settings).await?;
+        let (view, settings) = open(store, settings).await?;
         let snapshot = Snapshot::load_at(store, view.version()).await?;
-        let mut jobs = jobs(&snapshot, settings, days);
+        let mut jobs = jobs(store, &snapshot, &settings, days).await;
         jobs.retain(|job| damaged.iter().all(|(date, _)| *date != job.date));
         let is_last = jobs.iter().all(|job| job.of_day);
         if jobs.is_empty() {
@@ -85,13 +86,13 @@ pub async fn compact(store: &Store, settings: &Settings, days: Days, control: &C
         for job in jobs {
             control.check()?;
             // From the very version that the inputs were live at: the commit looks at each that came since.
-            match run(store, settings, view.clone(), &job, control).await {
-                Ok((Outcome::Committed { .. }, files)) => {
+            match run(store, &settings, view.clone(), &snapshot.columns, &job, control).await {
+                Ok((Outcome::Committed { .. }, Rewritten { files, bytes })) => {
                     done.commits += 1;
                     done.files_before += job.inputs.len() as u64;
                     done.files_after += files.len() as u64;
-                    done.bytes_before += job.inputs.iter().map(|file| file.size).sum::<u64>();
-                    done.bytes_after += files.iter().map(|file| file.size).sum::<u64>();
+                    done.bytes_before += job.bytes;
+                    done.bytes_after += bytes;
                     done.rows += files.iter().map(|file| file.stats.records).sum::<u64>();
                 }
                 Ok((Outcome::Conflict, _)) => {
@@ -100,7 +101,7 @@ pub async fn compact(store: &Store, settings: &Settings, days: Days, control: &C
                         return Ok(done);
                     }
                 }
-                Err(error @ Error::BadFile { .. }) => {
+                Err(error @ (Error::BadFile { .. } | Error::BadIndex { .. } | Error::BadMember { .. })) => {
                     tracing::error!(date = %job.date, %error, "a day cannot be compacted");
                     damaged.push((job.date, error));
                 }
@@ -118,28 +119,29 @@ async fn run(
     store: &Store,
     settings: &Settings,
     mut view: View,
+    columns: &[FieldRef],
     job: &Job,
     control: &Control,
-) -> Result<(Outcome, Arc<[DataFile]>), Error> {
+) -> Result<(Outcome, Rewritten), Error> {
     let (snapshot, written_at) = (view.version(), view.now());
     let (inputs, date, pieces) = (job.inputs.clone(), job.date, job.pieces);
-    let (on, with, by) = (store.clone(), settings.clone(), control.clone());
-    let files = on_own_thread(async move {
-        let order = Order { inputs: &inputs, date, keep: None, pieces };
+    let (on, with, columns, by) = (store.clone(), settings.clone(), columns.to_vec(), control.clone());
+    let rewritten = on_own_thread(async move {
+        let order = Order { inputs: &inputs, date, columns: &columns, keep: None, pieces };
         rewrite(&on, &with, &order, &by).await
     });
-    let files: Arc<[DataFile]> = files.await?.into();
+    let rewritten = rewritten.await?;
     let change = Rewrite {
         operation: Operation::Compact,
         snapshot,
         remove: &job.inputs,
-        add: &files,
+        add: &rewritten.files,
         compacted: job.of_day,
         written_at,
     };
     let outcome = commit(&mut view, change).await?;
     committed(store, settings, outcome).await;
-    Ok((outcome, files))
+    Ok((outcome, rewritten))
 }
 
 /// Rewriting keeps a thread busy for long.

@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::rewrite::{FAN_IN, pieces};
+use super::sizes::Sizes;
 use crate::table::SnapshotFile;
 
 /// A file below this is a small one: 256 MB.
@@ -29,8 +30,10 @@ const LATE_FILES: usize = 8;
 pub struct Job {
     /// The partition.
     pub date: Date,
-    /// Files of it, at least two and at most as many as can be merged at once.
+    /// Files of it, at least two and at most as many as can be merged at once; of a table in JSON, indexes.
     pub inputs: Vec<SnapshotFile>,
+    /// What their records take on the store, in bytes.
+    pub bytes: u64,
     /// Whether that is all there is of the day, or a fixed part of a very large one.
     pub of_day: bool,
     /// How many files it makes.
@@ -43,7 +46,14 @@ fn is_over(date: Date, now: Timestamp) -> bool {
 }
 
 /// Merges that are due; none of them shares a file with another. With `only`, this day as a whole and nothing else.
-pub(super) fn plan(files: &[SnapshotFile], now: Timestamp, file_size: u64, only: Option<Date>) -> Vec<Job> {
+pub(super) fn plan(
+    files: &[SnapshotFile],
+    sizes: &Sizes,
+    now: Timestamp,
+    file_size: u64,
+    only: Option<Date>,
+) -> Vec<Job> {
+    let planner = Planner { sizes, file_size };
     let mut days: BTreeMap<Date, Vec<SnapshotFile>> = BTreeMap::new();
     for file in files {
         days.entry(file.date).or_default().push(file.clone());
@@ -51,81 +61,91 @@ pub(super) fn plan(files: &[SnapshotFile], now: Timestamp, file_size: u64, only:
     let mut jobs = Vec::new();
     for (date, mut files) in days {
         // The smallest first, and always in the same order.
-        files.sort_by(|a, b| (a.size, &a.path).cmp(&(b.size, &b.path)));
+        files.sort_by(|a, b| (sizes.get(a), &a.path).cmp(&(sizes.get(b), &b.path)));
         match only {
-            Some(only) if only == date => jobs.extend(whole_day(date, files, file_size)),
+            Some(only) if only == date => jobs.extend(planner.whole_day(date, files)),
             Some(_) => {}
-            None if !is_over(date, now) => jobs.extend(same_sizes(date, files, file_size)),
-            None if is_due(&files, file_size) => jobs.extend(whole_day(date, files, file_size)),
+            None if !is_over(date, now) => jobs.extend(planner.same_sizes(date, files)),
+            None if planner.is_due(&files) => jobs.extend(planner.whole_day(date, files)),
             None => {}
         }
     }
     jobs
 }
 
-/// Whether a day that is over is to be merged.
-fn is_due(files: &[SnapshotFile], file_size: u64) -> bool {
-    if files.len() < 2 {
-        return false;
-    }
-    let bytes = |files: &mut dyn Iterator<Item = &SnapshotFile>| files.map(|file| file.size).sum::<u64>();
-    let total = bytes(&mut files.iter());
-    let late: Vec<_> = files.iter().filter(|file| !file.compacted).collect();
-    if late.is_empty() {
-        // Retention may have left little of what was merged.
-        return files.len() as u64 > 2 * pieces(total, file_size);
-    }
-    late.len() == files.len() || late.len() >= LATE_FILES || bytes(&mut late.into_iter()) >= total / 10
+struct Planner<'a> {
+    sizes: &'a Sizes,
+    file_size: u64,
 }
 
-/// The merge of all these files; or those that make them fewer; or, of a very large day, those of its parts.
-fn whole_day(date: Date, files: Vec<SnapshotFile>, file_size: u64) -> Vec<Job> {
-    let job = |inputs: Vec<SnapshotFile>, of_day| {
-        let bytes = inputs.iter().map(|file| file.size).sum();
-        Job { date, pieces: pieces(bytes, file_size), inputs, of_day }
-    };
-    if files.len() < 2 {
-        return Vec::new();
+impl Planner<'_> {
+    fn bytes<'a>(&self, files: impl IntoIterator<Item = &'a SnapshotFile>) -> u64 {
+        files.into_iter().map(|file| self.sizes.get(file)).sum()
     }
-    if files.len() <= FAN_IN {
-        return vec![job(files, true)];
-    }
-    let mut jobs = Vec::new();
-    let (mut left, mut rest) = (files.len(), &files[..]);
-    while left > FAN_IN {
-        let mut bytes = 0;
-        let small = rest.iter().take(FAN_IN).take_while(|file| {
-            bytes += file.size;
-            bytes <= file_size
-        });
-        let count = small.count();
-        if count < 2 {
-            break;
-        }
-        let (group, others) = rest.split_at(count);
-        jobs.push(job(group.to_vec(), false));
-        (left, rest) = (left - count + 1, others);
-    }
-    match jobs.is_empty() {
-        true => files.chunks(FAN_IN).map(|part| job(part.to_vec(), true)).filter(|job| job.inputs.len() > 1).collect(),
-        false => jobs,
-    }
-}
 
-/// Merges of files of about the same size.
-fn same_sizes(date: Date, files: Vec<SnapshotFile>, file_size: u64) -> Vec<Job> {
-    let mut tiers: BTreeMap<u32, Vec<SnapshotFile>> = BTreeMap::new();
-    for file in files.into_iter().filter(|file| file.size < file_size / 4) {
-        tiers.entry(file.size.max(1).ilog2() / 4).or_default().push(file);
+    fn job(&self, date: Date, inputs: Vec<SnapshotFile>, of_day: bool) -> Job {
+        let bytes = self.bytes(&inputs);
+        Job { date, pieces: pieces(bytes, self.file_size), inputs, bytes, of_day }
     }
-    let mut jobs = Vec::new();
-    for files in tiers.into_values().filter(|files| files.len() >= SAME_SIZE_MAX) {
-        for inputs in files.chunks(FAN_IN).filter(|inputs| inputs.len() >= SAME_SIZE_MAX) {
-            let bytes = inputs.iter().map(|file| file.size).sum();
-            jobs.push(Job { date, inputs: inputs.to_vec(), of_day: false, pieces: pieces(bytes, file_size) });
+
+    /// Whether a day that is over is to be merged.
+    fn is_due(&self, files: &[SnapshotFile]) -> bool {
+        if files.len() < 2 {
+            return false;
         }
+        let total = self.bytes(files);
+        let late: Vec<_> = files.iter().filter(|file| !file.compacted).collect();
+        if late.is_empty() {
+            // Retention may have left little of what was merged.
+            return files.len() as u64 > 2 * pieces(total, self.file_size);
+        }
+        late.len() == files.len() || late.len() >= LATE_FILES || self.bytes(late) >= total / 10
     }
-    jobs
+
+    /// The merge of all these files; or those that make them fewer; or, of a very large day, those of its parts.
+    fn whole_day(&self, date: Date, files: Vec<SnapshotFile>) -> Vec<Job> {
+        if files.len() < 2 {
+            return Vec::new();
+        }
+        if files.len() <= FAN_IN {
+            return vec![self.job(date, files, true)];
+        }
+        let mut jobs = Vec::new();
+        let (mut left, mut rest) = (files.len(), &files[..]);
+        while left > FAN_IN {
+            let mut bytes = 0;
+            let small = rest.iter().take(FAN_IN).take_while(|file| {
+                bytes += self.sizes.get(file);
+                bytes <= self.file_size
+            });
+            let count = small.count();
+            if count < 2 {
+                break;
+            }
+            let (group, others) = rest.split_at(count);
+            jobs.push(self.job(date, group.to_vec(), false));
+            (left, rest) = (left - count + 1, others);
+        }
+        if jobs.is_empty() {
+            let parts = files.chunks(FAN_IN).map(|part| self.job(date, part.to_vec(), true));
+            return parts.filter(|job| job.inputs.len() > 1).collect();
+        }
+        jobs
+    }
+
+    /// Merges of files of about the same size.
+    fn same_sizes(&self, date: Date, files: Vec<SnapshotFile>) -> Vec<Job> {
+        let mut tiers: BTreeMap<u32, Vec<SnapshotFile>> = BTreeMap::new();
+        for file in files.into_iter().filter(|file| self.sizes.get(file) < self.file_size / 4) {
+            tiers.entry(self.sizes.get(&file).max(1).ilog2() / 4).or_default().push(file);
+        }
+        let mut jobs = Vec::new();
+        for files in tiers.into_values().filter(|files| files.len() >= SAME_SIZE_MAX) {
+            let groups = files.chunks(FAN_IN).filter(|inputs| inputs.len() >= SAME_SIZE_MAX);
+            jobs.extend(groups.map(|inputs| self.job(date, inputs.to_vec(), false)));
+        }
+        jobs
+    }
 }
 
 #[cfg(test)]
@@ -135,6 +155,11 @@ mod tests {
     use jiff::civil::date;
 
     use super::*;
+
+    /// By the sizes that the log says.
+    fn plan(files: &[SnapshotFile], now: Timestamp, file_size: u64, only: Option<Date>) -> Vec<Job> {
+        super::plan(files, &Sizes::default(), now, file_size, only)
+    }
 
     const MB: u64 = 1_000_000;
     const SIZE: u64 = 512 << 20;

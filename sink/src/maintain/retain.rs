@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use arrow_array::StringArray;
 use arrow_array::cast::AsArray;
+use arrow_schema::FieldRef;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -17,11 +18,12 @@ use logboom_config::Globs;
 
 use super::compact::{committed, on_own_thread};
 use super::input::read_columns;
-use super::rewrite::{Order, pieces, rewrite};
-use super::{Control, Settings, open_parquet};
+use super::rewrite::{Order, Rewritten, pieces, rewrite};
+use super::{Control, Settings, open};
+use crate::json::read_index;
 use crate::table::{DataFile, FileStats, Operation, Outcome, Rewrite, Snapshot, SnapshotFile, View, commit};
 use crate::verify::Removed;
-use crate::{Error, Store};
+use crate::{Error, FileFormat, Store};
 
 /// How long rows are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -102,10 +104,11 @@ pub async fn retain(store: &Store, settings: &Settings, dry_run: bool, control: 
         return Ok(done);
     }
     let now = settings.table.clock.now().wall;
-    let view = open_parquet(store, settings).await?;
+    let (view, settings) = &open(store, settings).await?;
     let snapshot = Snapshot::load_at(store, view.version()).await?;
     let (mut whole, mut some) = (Vec::new(), Vec::new());
-    for file in snapshot.files {
+    let Snapshot { files, columns, format, .. } = snapshot;
+    for file in files {
         control.check()?;
         let (any_past, all_past) = settings.retention.of_day(file.date, now);
         if all_past {
@@ -115,7 +118,7 @@ pub async fn retain(store: &Store, settings: &Settings, dry_run: bool, control: 
         if !any_past {
             continue;
         }
-        let (kept, gone): (BTreeSet<String>, BTreeSet<String>) = categories(store, &file)
+        let (kept, gone): (BTreeSet<String>, BTreeSet<String>) = categories(store, format, &file)
             .await?
             .into_iter()
             .partition(|category| settings.retention.keeps(category, file.date, now));
@@ -127,12 +130,17 @@ pub async fn retain(store: &Store, settings: &Settings, dry_run: bool, control: 
     }
     whole.sort_by_key(|file| file.date);
     for files in whole.chunk_by(|a, b| a.date == b.date) {
+        let mut went = (0, 0);
+        for file in files {
+            let (rows, bytes) = contents(store, format, file).await;
+            went = (went.0 + rows, went.1 + bytes);
+        }
         let outcome = match dry_run {
             true => Outcome::Committed { version: 0 },
             false => {
                 let written_at = view.now();
                 let told = tell(store, settings, files, None, now).await?;
-                let change = Rewrite { written_at, ..of(&view, files, &told) };
+                let change = Rewrite { written_at, ..of(view, files, &told) };
                 let outcome = commit(&mut view.clone(), change).await?;
                 committed(store, settings, outcome).await;
                 outcome
@@ -141,8 +149,8 @@ pub async fn retain(store: &Store, settings: &Settings, dry_run: bool, control: 
         match outcome {
             Outcome::Committed { .. } => {
                 done.files_removed += files.len() as u64;
-                done.rows_removed += files.iter().map(rows).sum::<u64>();
-                done.bytes_removed += files.iter().map(|file| file.size).sum::<u64>();
+                done.rows_removed += went.0;
+                done.bytes_removed += went.1;
             }
             Outcome::Conflict => done.conflicts += 1,
         }
@@ -153,11 +161,12 @@ pub async fn retain(store: &Store, settings: &Settings, dry_run: bool, control: 
             done.files_rewritten += 1;
             continue;
         }
-        let written_at = view.now();
-        let kept = without_past(store, settings, &file, now, control).await?;
+        let (written_at, went) = (view.now(), contents(store, format, &file).await);
+        let Rewritten { files: kept, bytes: bytes_kept } =
+            without_past(store, settings, &columns, &file, now, control).await?;
         let told = tell(store, settings, std::slice::from_ref(&file), Some(&gone), now).await?;
         let add = [kept.as_slice(), told.as_slice()].concat();
-        let change = |remove| Rewrite { written_at, ..of(&view, remove, &add) };
+        let change = |remove| Rewrite { written_at, ..of(view, remove, &add) };
         let mut of_this = view.clone();
         let outcome = commit(&mut of_this, change(std::slice::from_ref(&file))).await?;
         committed(store, settings, outcome).await;
@@ -165,9 +174,8 @@ pub async fn retain(store: &Store, settings: &Settings, dry_run: bool, control: 
             Outcome::Committed { .. } => {
                 done.files_rewritten += 1;
                 let rows_kept: u64 = kept.iter().map(|file| file.stats.records).sum();
-                done.rows_removed += rows(&file).saturating_sub(rows_kept);
-                let bytes_kept = kept.iter().map(|file| file.size).sum();
-                done.bytes_removed += file.size.saturating_sub(bytes_kept);
+                done.rows_removed += went.0.saturating_sub(rows_kept);
+                done.bytes_removed += went.1.saturating_sub(bytes_kept);
             }
             Outcome::Conflict => done.conflicts += 1,
         }
@@ -175,8 +183,15 @@ pub async fn retain(store: &Store, settings: &Settings, dry_run: bool, control: 
     Ok(done)
 }
 
-fn rows(file: &SnapshotFile) -> u64 {
-    file.stats.as_ref().map_or(0, |stats: &FileStats| stats.records)
+/// Rows and bytes of a file, as far as they are known.
+async fn contents(store: &Store, format: FileFormat, file: &SnapshotFile) -> (u64, u64) {
+    let by_log = (file.stats.as_ref().map_or(0, |stats: &FileStats| stats.records), file.size);
+    if format == FileFormat::Parquet {
+        return by_log;
+    }
+    // It goes, whether it can be read or not.
+    let Ok(members) = read_index(&**store.objects(), &file.path, file.size).await else { return by_log };
+    members.iter().fold((0, 0), |(rows, bytes), member| (rows + member.stats.records, bytes + member.length))
 }
 
 fn of<'a>(view: &View, remove: &'a [SnapshotFile], add: &'a [DataFile]) -> Rewrite<'a> {
@@ -199,7 +214,10 @@ async fn tell(
     now: Timestamp,
 ) -> Result<Vec<DataFile>, Error> {
     let today = now.to_zoned(TimeZone::UTC).date();
-    match (Removed { files, categories }).tell(store, today, now.as_microsecond(), &settings.files).await {
+    match (Removed { files, categories, format: settings.files.format })
+        .tell(store, today, now.as_microsecond(), &settings.files)
+        .await
+    {
         // What cannot be read is gone in any case, and that nobody can tell of it is to be seen.
         Err(error @ Error::Unreadable { .. }) => {
             tracing::warn!(%error, "records that are past go without a word of what they were");
@@ -213,30 +231,36 @@ async fn tell(
 async fn without_past(
     store: &Store,
     settings: &Settings,
+    columns: &[FieldRef],
     file: &SnapshotFile,
     now: Timestamp,
     control: &Control,
-) -> Result<Vec<DataFile>, Error> {
+) -> Result<Rewritten, Error> {
     let (on, with, by, file) = (store.clone(), settings.clone(), control.clone(), file.clone());
+    let columns = columns.to_vec();
     let retention = Arc::new(settings.retention.clone());
     on_own_thread(async move {
         let date = file.date;
         let keep = |category: &str| retention.keeps(category, date, now);
         let pieces = pieces(file.size, with.compact_file_size);
-        let order = Order { inputs: std::slice::from_ref(&file), date, keep: Some(&keep), pieces };
+        let order = Order { inputs: std::slice::from_ref(&file), date, columns: &columns, keep: Some(&keep), pieces };
         rewrite(&on, &with, &order, &by).await
     })
     .await
 }
 
 /// The categories in a file. From the log if they are one, else from the file itself.
-async fn categories(store: &Store, file: &SnapshotFile) -> Result<BTreeSet<String>, Error> {
+async fn categories(store: &Store, format: FileFormat, file: &SnapshotFile) -> Result<BTreeSet<String>, Error> {
     let mut found = BTreeSet::new();
     if let Some((least, greatest)) = file.stats.as_ref().and_then(|stats| stats.category.as_ref())
         && least == greatest
     {
         found.insert(least.clone());
         return Ok(found);
+    }
+    if format == FileFormat::Json {
+        let members = read_index(&**store.objects(), &file.path, file.size).await?;
+        return Ok(members.into_iter().filter_map(|member| Some(member.stats.category?.0)).collect());
     }
     let add = |rows: &arrow_array::RecordBatch| {
         let categories: &StringArray = rows["category"].as_string_opt().ok_or("its column `category` is no text")?;
@@ -250,7 +274,7 @@ async fn categories(store: &Store, file: &SnapshotFile) -> Result<BTreeSet<Strin
         }
         Ok(())
     };
-    read_columns(store, &file.path, file.size, &["category"], add).await?;
+    read_columns(store, format, &file.path, file.size, &["category"], add).await?;
     Ok(found)
 }
 

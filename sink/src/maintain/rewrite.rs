@@ -14,6 +14,7 @@ use std::time::Instant;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{RecordBatch, StringArray};
+use arrow_schema::{FieldRef, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
 use arrow_select::interleave::interleave_record_batch;
 use futures::{StreamExt, TryStreamExt};
@@ -21,10 +22,11 @@ use jiff::civil::Date;
 
 use super::input::{Input, read_columns};
 use super::{Control, Settings};
-use crate::parquet::{FileSettings, FileWriter};
+use crate::parquet::FileSettings;
 use crate::schema::file_schema;
 use crate::table::{DataFile, SnapshotFile};
-use crate::{Error, Store};
+use crate::writer::SinkWriter;
+use crate::{Error, FileFormat, Store};
 
 /// The most files that are merged at once.
 pub(super) const FAN_IN: usize = 256;
@@ -45,9 +47,18 @@ pub(super) struct Order<'a> {
     /// All of one partition, at most [`FAN_IN`].
     pub inputs: &'a [SnapshotFile],
     pub date: Date,
+    /// The table's columns besides those of every table.
+    pub columns: &'a [FieldRef],
     pub keep: Keep<'a>,
     /// So many files of about the same size.
     pub pieces: u64,
+}
+
+/// What came of it.
+pub(super) struct Rewritten {
+    pub files: Vec<DataFile>,
+    /// Bytes of the records as they are on the store, without an index of them.
+    pub bytes: u64,
 }
 
 /// How many files of the wished size this many bytes make.
@@ -105,15 +116,17 @@ pub(super) async fn rewrite(
     settings: &Settings,
     order: &Order<'_>,
     control: &Control,
-) -> Result<Vec<DataFile>, Error> {
+) -> Result<Rewritten, Error> {
     assert!(order.inputs.len() <= FAN_IN, "{} inputs are more than are merged at once", order.inputs.len());
     let memory = settings.memory / order.inputs.len().max(1) as u64;
-    let derived: Arc<[String]> = settings.derived_columns.clone().into();
-    let open = |file: &SnapshotFile| Input::open(store.clone(), file.clone(), memory, derived.clone());
+    let (format, derived) = (settings.files.format, Arc::<[String]>::from(settings.derived_columns.clone()));
+    let open = |file: &SnapshotFile| Input::open(store.clone(), format, file.clone(), memory, derived.clone());
     let opened: Vec<_> = order.inputs.iter().map(open).collect();
     let mut inputs: Vec<Input> = futures::stream::iter(opened).buffered(FETCHES).try_collect().await?;
+    let columns = columns(order.columns, &derived, &inputs);
+    inputs.iter_mut().for_each(|input| input.set_columns(&columns));
     let total: u64 = inputs.iter().map(Input::rows_total).sum();
-    let mut output = Output::new(store, settings, order, inputs.iter().map(Input::bytes_total).sum());
+    let mut output = Output::new(store, settings, columns, order, inputs.iter().map(Input::bytes_total).sum());
     let (mut expected, mut done) = (Adder::default(), 0);
     loop {
         let began = Instant::now();
@@ -140,7 +153,7 @@ pub(super) async fn rewrite(
         }
     }
     let files = output.finish().await?;
-    let found = sum_of(store, &files).await?;
+    let (found, bytes) = sum_of(store, format, &files).await?;
     if done != total || found != expected.sum {
         let reason = format!(
             "of {total} rows {done} were read, {} were to stay and {} were written; nothing is committed",
@@ -149,7 +162,16 @@ pub(super) async fn rewrite(
         let path = order.inputs.first().map_or_else(String::new, |file| file.path.clone());
         return Err(Error::BadFile { path, reason });
     }
-    Ok(files)
+    Ok(Rewritten { files, bytes })
+}
+
+/// The columns of what is written, but for the derived ones: those of every table, and those that some input has.
+fn columns(of_table: &[FieldRef], derived: &[String], inputs: &[Input]) -> SchemaRef {
+    let is_kept = |field: &&FieldRef| {
+        !derived.contains(field.name()) && inputs.iter().any(|input| input.has_column(field.name()))
+    };
+    let kept = of_table.iter().filter(is_kept);
+    Arc::new(Schema::new(file_schema().fields().iter().chain(kept).cloned().collect::<Vec<_>>()))
 }
 
 /// Takes all rows whose place is certain, in order, but those that do not stay; with the categories they have.
@@ -233,10 +255,11 @@ struct Output {
     store: Store,
     date: Date,
     files: FileSettings,
+    columns: SchemaRef,
     pieces: u64,
     bytes_total: f64,
     bytes_written: f64,
-    writer: Option<FileWriter>,
+    writer: Option<SinkWriter>,
     done: Vec<DataFile>,
     category: String,
     pending: Vec<RecordBatch>,
@@ -244,15 +267,23 @@ struct Output {
 }
 
 impl Output {
-    fn new(store: &Store, settings: &Settings, order: &Order<'_>, bytes: u64) -> Self {
+    fn new(store: &Store, settings: &Settings, columns: SchemaRef, order: &Order<'_>, bytes: u64) -> Self {
         let mut files = settings.files.clone();
-        // Files are cut here; the writer cuts only if that was far off.
-        files.target_file_size = ((settings.compact_file_size as f64 * OVERSIZE) as u64).max(OVERSIZE_MIN);
+        let (target_file_size, pieces) = match files.format {
+            // Files are cut here; the writer cuts only if that was far off.
+            FileFormat::Parquet => {
+                (((settings.compact_file_size as f64 * OVERSIZE) as u64).max(OVERSIZE_MIN), order.pieces)
+            }
+            // The writer cuts them to the byte, and one index lists them all.
+            FileFormat::Json => (settings.compact_file_size, 1),
+        };
+        files.target_file_size = target_file_size;
         Self {
             store: store.clone(),
             date: order.date,
             files,
-            pieces: order.pieces,
+            columns,
+            pieces,
             bytes_total: bytes as f64,
             bytes_written: 0.0,
             writer: None,
@@ -288,11 +319,11 @@ impl Output {
         }
         let rows = match self.pending.len() {
             1 => self.pending.remove(0),
-            _ => concat_batches(&file_schema(), &self.pending).map_err(Error::encoding)?,
+            _ => concat_batches(&self.columns, &self.pending).map_err(Error::encoding)?,
         };
         self.pending.clear();
         self.bytes_written += std::mem::take(&mut self.pending_weight);
-        let new = || FileWriter::new(self.store.clone(), self.date, self.files.clone());
+        let new = || SinkWriter::new(self.store.clone(), self.date, self.files.clone());
         self.writer.get_or_insert_with(new).write(&rows).await
     }
 
@@ -321,9 +352,9 @@ impl Output {
     }
 }
 
-/// What is in these files, as the store gives it back.
-async fn sum_of(store: &Store, files: &[DataFile]) -> Result<Sum, Error> {
-    let mut adder = Adder::default();
+/// What is in these files, as the store gives it back, and how many bytes it takes there.
+async fn sum_of(store: &Store, format: FileFormat, files: &[DataFile]) -> Result<(Sum, u64), Error> {
+    let (mut adder, mut bytes) = (Adder::default(), 0);
     for file in files {
         let before = adder.sum.rows;
         let add = |rows: &RecordBatch| {
@@ -332,13 +363,13 @@ async fn sum_of(store: &Store, files: &[DataFile]) -> Result<Sum, Error> {
             (0..rows.num_rows()).for_each(|row| adder.add(streams.value(row), seqs.value(row)));
             Ok(())
         };
-        read_columns(store, &file.path, file.size, &["stream", "seq"], add).await?;
+        bytes += read_columns(store, format, &file.path, file.size, &["stream", "seq"], add).await?;
         if adder.sum.rows - before != file.stats.records {
             let reason = format!("it has {} rows, not {}", adder.sum.rows - before, file.stats.records);
             return Err(Error::BadFile { path: file.path.clone(), reason });
         }
     }
-    Ok(adder.sum)
+    Ok((adder.sum, bytes))
 }
 
 #[cfg(test)]

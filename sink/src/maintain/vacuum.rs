@@ -2,6 +2,10 @@
 //!
 //! Only names that are ours are ever deleted (`paths`): sink files and old leases; never what lies in `_rejected/`, and
 //! never the log, whose clean-up is the table's. A crash leaves what is not deleted yet, for the next one.
+//!
+//! Files in JSON are reached through indexes only, and each through one. So one is live if a live index lists it, and was
+//! removed when the index was that its name tells of. A live index that cannot be read stops everything: it may list
+//! anything.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -11,9 +15,10 @@ use jiff::Timestamp;
 use object_store::{ObjectMeta, ObjectStoreExt};
 
 use super::{Control, Settings};
-use crate::paths::Name;
+use crate::json::listed_files;
+use crate::paths::{JSON_FOLDER, Name};
 use crate::table::{Operation, Outcome, Rewrite, Snapshot, View, commit, tombstones};
-use crate::{Error, Store};
+use crate::{Error, FileFormat, Store};
 
 /// So many objects are deleted between two looks at whether to go on.
 const DELETES: usize = 1000;
@@ -78,19 +83,20 @@ pub async fn vacuum(store: &Store, settings: &Settings, dry_run: bool, control: 
     Ok(judged)
 }
 
-/// Every sink file on the store, of the table or not.
+/// Every sink file and every index on the store, of the table or not.
 async fn data_objects(store: &Store) -> Result<Vec<ObjectMeta>, Error> {
     let listed = store.objects().list(None);
     // What a probe of the store left behind when it died is garbage too.
-    let is_data =
-        |meta: &ObjectMeta| matches!(Name::parse(meta.location.as_ref()), Some(Name::Data { .. } | Name::Probe { .. }));
+    let is_data = |meta: &ObjectMeta| {
+        matches!(Name::parse(meta.location.as_ref()), Some(Name::Data { .. } | Name::Json { .. } | Name::Probe { .. }))
+    };
     let found = listed.try_filter(|meta| futures::future::ready(is_data(meta))).try_collect();
     found.await.map_err(|source| Error::store("listing", store.url(), source))
 }
 
 /// Takes the next version, so that it is nobody's who looked at the clock before. Returns when that was, by the store.
 async fn fence(store: &Store, settings: &Settings) -> Result<Timestamp, Error> {
-    let mut view = View::open(store, &settings.table).await?;
+    let mut view = View::open_in_any_format(store, &settings.table).await?;
     for _ in 0..FENCE_TRIES {
         let change = Rewrite {
             operation: Operation::Fence,
@@ -124,15 +130,23 @@ async fn judge(
     // The tombstones first: what is removed after that is still among the files.
     let removed = tombstones(store, &settings.table).await?;
     let snapshot = Snapshot::load(store).await?;
-    let live: HashSet<&str> = snapshot.files.iter().map(|file| file.path.as_str()).collect();
+    let listed = match snapshot.format {
+        FileFormat::Parquet => Vec::new(),
+        FileFormat::Json => listed_files(store, &snapshot.files).await?,
+    };
+    let live: HashSet<&str> = snapshot.files.iter().chain(&listed).map(|file| file.path.as_str()).collect();
     let mut judged = Vacuumed::default();
     for object in objects {
         let path = object.location.as_ref();
-        if live.contains(path) {
+        // A table in Parquet has no such files: whoever put them there knows why.
+        let is_foreign = snapshot.format == FileFormat::Parquet && path.starts_with(JSON_FOLDER);
+        if live.contains(path) || is_foreign {
             continue;
         }
         let garbage = Garbage { path: path.to_owned(), size: object.size, put_at: time_of(object) };
-        let waits = match removed.get(path) {
+        // What an index lists went with it.
+        let of_index = || removed.get(&Name::parse(path)?.index()?.to_string());
+        let waits = match removed.get(path).or_else(of_index) {
             Some(removed_ms) => {
                 let removed_lately = *removed_ms > before(now, removed_grace).as_millisecond();
                 removed_lately || garbage.put_at > before(store_now, removed_grace)

@@ -41,17 +41,29 @@ fn labels_type() -> DataType {
 
 /// [`file_schema`] with the columns of [`LABELS`] as [`Labels`].
 pub fn labelled_schema() -> SchemaRef {
-    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
-        let field = |field: &FieldRef| match LABELS.contains(&field.name().as_str()) {
-            true => Arc::new(Field::new(field.name(), labels_type(), false)),
-            false => field.clone(),
-        };
-        Arc::new(Schema::new(file_schema().fields().iter().map(field).collect::<Vec<_>>()))
-    });
+    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| with_labels(&file_schema()));
     SCHEMA.clone()
 }
 
-/// `rows` of [`file_schema`] with the columns of [`LABELS`] as [`Labels`], whether they are already or not.
+fn with_labels(schema: &Schema) -> SchemaRef {
+    let field = |field: &FieldRef| match LABELS.contains(&field.name().as_str()) {
+        true => Arc::new(Field::new(field.name(), labels_type(), false)),
+        false => field.clone(),
+    };
+    Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
+}
+
+/// The columns of rows that begin with those of [`file_schema`], as a file has them.
+pub fn unlabelled_schema(rows: &Schema) -> SchemaRef {
+    let columns = file_schema();
+    let others = &rows.fields()[columns.fields().len()..];
+    match others.is_empty() {
+        true => columns,
+        false => Arc::new(Schema::new(columns.fields().iter().chain(others).cloned().collect::<Vec<_>>())),
+    }
+}
+
+/// `rows` with the columns of [`LABELS`] as [`Labels`], whether they are already or not.
 pub fn labelled(rows: &RecordBatch) -> std::result::Result<RecordBatch, ArrowError> {
     let mut columns = rows.columns().to_vec();
     for column in LABELS.iter().map(|name| rows.schema_ref().index_of(name)) {
@@ -60,7 +72,12 @@ pub fn labelled(rows: &RecordBatch) -> std::result::Result<RecordBatch, ArrowErr
             *column = Arc::new(labels_of(texts)?);
         }
     }
-    RecordBatch::try_new(labelled_schema(), columns)
+    let schema = if rows.num_columns() == file_schema().fields().len() {
+        labelled_schema()
+    } else {
+        with_labels(rows.schema_ref())
+    };
+    RecordBatch::try_new(schema, columns)
 }
 
 fn labels_of(texts: &StringArray) -> std::result::Result<Labels, ArrowError> {

@@ -92,13 +92,18 @@ impl View {
 
     /// Opens the table. An error if there is none, or if its format is another one.
     pub async fn open(store: &Store, options: &TableOptions) -> Result<Self, Error> {
-        let log = Log { store: store.clone(), timing: options.timing.clone() };
-        let view = Self::load(log, options.clock.clone(), options.vacuum_grace / 2).await?;
+        let view = Self::open_in_any_format(store, options).await?;
         if view.format() != options.format {
             let (found, wanted) = (view.format().name(), options.format.name());
             return Err(Error::OtherFormat { url: store.url().to_string(), found, wanted });
         }
         Ok(view)
+    }
+
+    /// Opens the table, whatever its format.
+    pub async fn open_in_any_format(store: &Store, options: &TableOptions) -> Result<Self, Error> {
+        let log = Log { store: store.clone(), timing: options.timing.clone() };
+        Self::load(log, options.clock.clone(), options.vacuum_grace / 2).await
     }
 
     /// The version that this is a view of.

@@ -10,10 +10,12 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::errors::ParquetError;
 
 use super::Progress;
-use super::rows::{self, FileRows, Wanted};
+use super::json;
+use super::pass::{FileRows, Wanted};
+use super::rows;
 use crate::object::Object;
 use crate::table::SnapshotFile;
-use crate::{Error, Store};
+use crate::{Error, FileFormat, Store};
 
 /// What is wrong with a sink file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,12 +62,13 @@ pub(super) struct Checked {
     pub fault: Option<Fault>,
 }
 
-/// Looks at `file`; with `whole` at each of its bytes.
+/// Looks at `file`; with `whole` at each of its bytes. If it is an index, also at what that lists.
 ///
 /// # Errors
 /// The store cannot be asked, which says nothing about the file.
 pub(super) async fn check(
     store: &Store,
+    format: FileFormat,
     file: &SnapshotFile,
     whole: bool,
     wanted: &Wanted,
@@ -81,6 +84,15 @@ pub(super) async fn check(
     let mut fault = fault.map_err(failed)?;
     if matches!(fault, Some(Fault::Missing | Fault::Length { .. })) {
         return Ok(Checked { rows: None, fault });
+    }
+    if format == FileFormat::Json {
+        let read = AssertUnwindSafe(json::read(store, file, wanted, Some(progress))).catch_unwind().await;
+        let Ok(read) = read else {
+            fault.get_or_insert(Fault::Content("the decoder cannot make sense of it".into()));
+            return Ok(Checked { rows: None, fault });
+        };
+        let json::Read { rows, fault: found } = read?;
+        return Ok(Checked { rows: Some(rows), fault: fault.or(found.map(Fault::Content)) });
     }
     let object = Object::new(objects, path, file.size);
     let reading = async {

@@ -8,8 +8,8 @@ use std::ops::RangeInclusive;
 use logboom_wire::StreamId;
 
 use super::Scope;
+use super::pass::{FileRows, Part};
 use super::report::{Doubled, HostReport, Missing, StreamReport};
-use super::rows::{FileRows, Part};
 use super::seqs::Seqs;
 
 /// Ranges that a report names for each stream; the rest is only counted.

@@ -10,7 +10,9 @@
 //! for each row of the files that are being read.
 
 mod file;
+mod json;
 mod ledger;
+mod pass;
 mod removed;
 mod report;
 mod rows;
@@ -33,10 +35,10 @@ pub use report::{Doubled, End, FileReport, Held, HostReport, Missing, Report, St
 use crate::object::Object;
 use crate::paths::{Name, REJECTED_FOLDER};
 use crate::table::{Snapshot, SnapshotFile, streams_of};
-use crate::{Error, Store};
+use crate::{Error, FileFormat, Store};
 use file::{Checked, check};
 use ledger::Ledger;
-use rows::Wanted;
+use pass::Wanted;
 
 /// Files that are read at a time.
 const AT_ONCE: usize = 4;
@@ -97,6 +99,10 @@ impl Progress {
         (self.bytes_done.load(Ordering::Relaxed), self.bytes_total.load(Ordering::Relaxed))
     }
 
+    fn expect_bytes(&self, bytes: u64) {
+        self.bytes_total.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     fn add_bytes(&self, bytes: u64) {
         self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -106,6 +112,7 @@ impl Progress {
 #[derive(Clone)]
 struct Source {
     store: Store,
+    format: FileFormat,
     file: SnapshotFile,
 }
 
@@ -130,8 +137,9 @@ pub async fn verify(stores: &[Store], scope: &Scope, progress: &Arc<Progress>) -
             bytes: taken.iter().map(|file| file.size).sum(),
             summed: taken.iter().filter(|file| !scope.quick && file.crc32c.is_some()).count() as u64,
         });
-        asked.extend(taken.into_iter().map(|file| Source { store: store.clone(), file }));
-        others.extend(left.into_iter().map(|file| Source { store: store.clone(), file }));
+        let source = |file| Source { store: store.clone(), format: snapshot.format, file };
+        asked.extend(taken.into_iter().map(source));
+        others.extend(left.into_iter().map(source));
         allow_rejected(store, &mut ledger).await?;
     }
     let wanted = Wanted { stream: scope.stream, observed: scope.observed(), ..Wanted::default() };
@@ -181,13 +189,13 @@ async fn read_all(
     ledger: &mut Ledger,
     report: &mut Report,
 ) -> Result<(), Error> {
-    progress.bytes_total.fetch_add(sources.iter().map(|source| source.file.size).sum(), Ordering::Relaxed);
+    progress.expect_bytes(sources.iter().map(|source| source.file.size).sum());
     let checks = sources.iter().cloned().map(|source| {
         let (progress, mut wanted) = (progress.clone(), wanted.clone());
         // Whoever else rewrote a file promised no order.
         wanted.sorted = source.file.crc32c.is_some();
         let checking = tokio::spawn(async move {
-            let checked = check(&source.store, &source.file, whole, &wanted, &progress).await;
+            let checked = check(&source.store, source.format, &source.file, whole, &wanted, &progress).await;
             if !whole {
                 progress.add_bytes(source.file.size);
             }
@@ -196,7 +204,7 @@ async fn read_all(
         async { checking.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) }
     });
     let mut checks = futures::stream::iter(checks).buffer_unordered(AT_ONCE);
-    while let Some((Source { store, file }, Checked { rows, fault })) = checks.try_next().await? {
+    while let Some((Source { store, file, .. }, Checked { rows, fault })) = checks.try_next().await? {
         match (fault, rows) {
             (None, Some(rows)) => ledger.add(rows),
             (None, None) => unreachable!("what has no rows has a fault"),
@@ -266,20 +274,26 @@ async fn locate(sources: &[Source], report: &mut Report) -> Result<(), Error> {
     let sought = Arc::new(sought);
     let sound =
         sources.iter().filter(|source| !bad.contains(&(source.store.url().to_string(), source.file.path.clone())));
-    let searches = sound.cloned().map(|Source { store, file }| {
+    let searches = sound.cloned().map(|Source { store, format, file }| {
         let sought = sought.clone();
         let searching = tokio::spawn(async move {
-            let path = Path::from(file.path.as_str());
-            let object = Object::new(store.objects().clone(), path, file.size);
-            (rows::locate(object, &sought).await, file.path)
+            // It could be read a moment ago; where it cannot now, the report says less.
+            let rows = match format {
+                FileFormat::Parquet => {
+                    let path = Path::from(file.path.as_str());
+                    let object = Object::new(store.objects().clone(), path, file.size);
+                    rows::locate(object, &sought).await.unwrap_or_default()
+                }
+                FileFormat::Json => json::locate(&store, &file, &sought).await.unwrap_or_default(),
+            };
+            (rows, file.path)
         });
         async { searching.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) }
     });
     let mut found: BTreeMap<(StreamId, u64), (i64, BTreeSet<String>)> = BTreeMap::new();
     let mut searches = futures::stream::iter(searches).buffer_unordered(AT_ONCE);
     while let Some((rows, path)) = searches.next().await {
-        // It could be read a moment ago; where it cannot now, the report says less.
-        for (stream, seq, observed) in rows.unwrap_or_default() {
+        for (stream, seq, observed) in rows {
             found.entry((stream, seq)).or_insert_with(|| (observed, BTreeSet::new())).1.insert(path.clone());
         }
     }

@@ -17,13 +17,15 @@ use logboom_wire::{StreamId, loss};
 use object_store::path::Path;
 
 use super::ledger::{Loss, Numbered};
-use super::rows::{self, Wanted};
+use super::pass::{FileRows, Wanted};
 use super::seqs::Seqs;
+use super::{json, rows};
 use crate::object::Object;
-use crate::parquet::{FileSettings, FileWriter};
+use crate::parquet::FileSettings;
 use crate::schema::file_schema;
 use crate::table::{DataFile, SnapshotFile};
-use crate::{Error, Store};
+use crate::writer::SinkWriter;
+use crate::{Error, FileFormat, Store};
 
 /// The reason that they give.
 pub const RETENTION: &str = "retention";
@@ -38,6 +40,8 @@ const RANGES_MAX: usize = 64;
 pub struct Removed<'a> {
     /// The files.
     pub files: &'a [SnapshotFile],
+    /// What they are in, or the files that they are indexes of.
+    pub format: FileFormat,
     /// Categories that go; `None` for all of them.
     pub categories: Option<&'a BTreeSet<String>>,
 }
@@ -56,11 +60,25 @@ impl Removed<'_> {
         settings: &FileSettings,
     ) -> Result<Vec<DataFile>, Error> {
         let losses = self.losses(store).await?;
-        let mut writer = FileWriter::new(store.clone(), date, settings.clone());
+        let mut writer = SinkWriter::new(store.clone(), date, settings.clone());
         if !losses.is_empty() {
             writer.write(&batch(&losses, now)).await?;
         }
         writer.finish().await
+    }
+
+    async fn read(self, store: &Store, file: &SnapshotFile, wanted: &Wanted) -> Result<FileRows, String> {
+        match self.format {
+            FileFormat::Parquet => {
+                let path = Path::from(file.path.as_str());
+                let object = Object::new(store.objects().clone(), path, file.size);
+                rows::read(object, None, wanted).await.map_err(|error| error.to_string())
+            }
+            FileFormat::Json => {
+                let read = json::read(store, file, wanted, None).await.map_err(|error| error.to_string())?;
+                read.fault.map_or(Ok(read.rows), Err)
+            }
+        }
     }
 
     /// By host, stream and reason, in that order.
@@ -69,11 +87,8 @@ impl Removed<'_> {
         let goes = |category: &str| self.categories.is_none_or(|categories| categories.contains(category));
         for file in self.files {
             let wanted = Wanted { categories: self.categories.cloned(), ..Wanted::default() };
-            let path = Path::from(file.path.as_str());
-            let object = Object::new(store.objects().clone(), path, file.size);
-            let rows = rows::read(object, None, &wanted).await;
-            let rows =
-                rows.map_err(|error| Error::Unreadable { path: file.path.clone(), reason: error.to_string() })?;
+            let rows = self.read(store, file, &wanted).await;
+            let rows = rows.map_err(|reason| Error::Unreadable { path: file.path.clone(), reason })?;
             let parts = rows.parts.into_iter().filter(|(stream, _)| !stream.to_bytes().starts_with(&STREAM_PREFIX));
             for (stream, part) in parts {
                 removed.entry((part.host, stream, RETENTION.to_owned())).or_default().merge(&part.seqs);

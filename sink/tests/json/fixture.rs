@@ -106,7 +106,7 @@ pub fn texts(rows: &RecordBatch, name: &str) -> Vec<String> {
 }
 
 pub async fn members(store: &Store, file: &DataFile) -> Vec<Member> {
-    read_index(&**store.objects(), &snapshot_file(file)).await.unwrap()
+    read_index(&**store.objects(), &file.path, file.size).await.unwrap()
 }
 
 pub fn snapshot_file(file: &DataFile) -> SnapshotFile {

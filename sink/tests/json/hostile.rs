@@ -197,17 +197,19 @@ async fn an_index_that_cannot_be_true_is_refused_by_name() {
     let file = write(&store, &batch(&noisy("a", 10)), &settings()).await.unwrap();
     let listed = snapshot_file(&file);
     let good = object(&store, &file.path).await;
-    read_index(&**store.objects(), &listed).await.unwrap();
+    read_index(&**store.objects(), &listed.path, listed.size).await.unwrap();
     for bytes in [&b""[..], b"x", &good[..good.len() - 1], &good[1..]] {
         store.put(logboom_sink::paths::Name::parse(&file.path).unwrap(), bytes.to_vec().into()).await.unwrap();
         let mut listed = listed.clone();
         listed.size = bytes.len() as u64;
-        let error = read_index(&**store.objects(), &listed).await.unwrap_err().to_string();
+        let error = read_index(&**store.objects(), &listed.path, listed.size).await.unwrap_err().to_string();
         assert!(error.contains(&file.path), "{error}");
     }
     let mut large = listed;
     large.size = 1 << 40;
-    assert!(read_index(&**store.objects(), &large).await.unwrap_err().to_string().contains("far too many"));
+    assert!(
+        read_index(&**store.objects(), &large.path, large.size).await.unwrap_err().to_string().contains("far too many")
+    );
 }
 
 #[tokio::test]
@@ -246,7 +248,7 @@ async fn a_row_of_an_index_names_a_json_file_and_nothing_else() {
         let mut listed = snapshot_file(&file);
         listed.size = content.len() as u64;
         store.put(logboom_sink::paths::Name::parse(&file.path).unwrap(), content.into()).await.unwrap();
-        let error = read_index(&**store.objects(), &listed).await.unwrap_err().to_string();
+        let error = read_index(&**store.objects(), &listed.path, listed.size).await.unwrap_err().to_string();
         assert!(error.contains(named) && error.contains(&file.path), "{error}");
     }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use flate2::read::{GzDecoder, MultiGzDecoder};
-use logboom_sink::json::{Member, referenced_objects};
-use logboom_sink::table::{FileStats, Snapshot};
-use logboom_sink::{FileFormat, FileSettings};
+use logboom_sink::FileSettings;
+use logboom_sink::json::{Member, listed_files};
+use logboom_sink::table::FileStats;
 
 use crate::fixture::{Row, batch, members, object, row, settings, snapshot_file, store, write};
 
@@ -129,10 +129,11 @@ async fn all_files_that_a_snapshot_reaches_are_referenced() {
         files.push(snapshot_file(&file));
     }
     assert!(expected.len() > 3);
-    let snapshot = Snapshot { version: 1, format: FileFormat::Json, files, columns: vec![] };
-    let referenced = referenced_objects(&store, &snapshot).await.unwrap();
-    assert!(referenced.iter().eq(expected.keys()));
-    for path in &referenced {
-        object(&store, path).await;
+    let listed = listed_files(&store, &files).await.unwrap();
+    assert!(listed.iter().map(|file| &file.path).eq(expected.keys()));
+    for file in &listed {
+        assert_eq!(object(&store, &file.path).await.len() as u64, file.size);
     }
+    let records: u64 = listed.iter().map(|file| file.stats.as_ref().unwrap().records).sum();
+    assert_eq!(records, 1 + 20_001 + 40_001);
 }

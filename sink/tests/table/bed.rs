@@ -3,14 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use jiff::civil::{Date, date};
 use logboom_config::{Globs, Sink};
+use logboom_sink::json::{MemberReader, listed_files, read_index};
 use logboom_sink::maintain::{Control, RetentionRule, Settings, vacuum};
 use logboom_sink::paths::Name;
-use logboom_sink::table::{Batch, Clock, Outcome, Snapshot, TableOptions, View, commit};
-use logboom_sink::{Store, merge};
+use logboom_sink::schema::file_schema;
+use logboom_sink::table::{Batch, Clock, Outcome, Snapshot, SnapshotFile, TableOptions, View, commit};
+use logboom_sink::{FileFormat, Store, merge};
 use logboom_wire::block::{BlockPlace, Encoder};
 use logboom_wire::{Record, Rows, RunKey, StreamId, loss};
 use object_store::ObjectStoreExt;
@@ -49,11 +52,19 @@ pub fn rule(glob: &str, days: u32) -> RetentionRule {
 
 impl Bed {
     pub async fn new(store: Store) -> Self {
+        Self::of(store, FileFormat::Parquet).await
+    }
+
+    /// With sink files in this format.
+    pub async fn of(store: Store, format: FileFormat) -> Self {
         let clock = StalledClock::new();
         // What the store says of its objects is never later than that.
         clock.sleep(std::time::Duration::from_secs(3600));
-        let settings = settings(clock.clone());
-        let view = View::open_or_create(&store, &TableOptions { clock: clock.clone(), ..options() }).await.unwrap();
+        let mut settings = settings(clock.clone());
+        settings.files.format = format;
+        settings.table.format = format;
+        let options = TableOptions { clock: clock.clone(), format, ..options() };
+        let view = View::open_or_create(&store, &options).await.unwrap();
         Self { store, settings, clock, view, next: BTreeMap::new(), rows: BTreeSet::new() }
     }
 
@@ -104,13 +115,20 @@ pub async fn assert_rows(store: &Store, expected: &BTreeSet<(Date, Row)>) {
 /// The same; without `whole_order`, sorted by category and time, whatever the order of rows of one moment.
 pub async fn check_rows(store: &Store, expected: &BTreeSet<(Date, Row)>, whole_order: bool) {
     let mut found = BTreeSet::new();
-    for file in Snapshot::load(store).await.unwrap().files {
+    let Snapshot { files, format, .. } = Snapshot::load(store).await.unwrap();
+    for file in files {
         let object = store.objects().get(&file.path.as_str().into()).await.expect("a committed file is there");
         let bytes = object.bytes().await.unwrap();
         assert_eq!(bytes.len() as u64, file.size);
         let (mut last, mut rows) = (None, 0);
-        for batch in ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap() {
-            let batch = batch.unwrap();
+        let batches: Vec<RecordBatch> = match format {
+            FileFormat::Parquet => {
+                let batches = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap();
+                batches.map(|batch| batch.unwrap()).collect()
+            }
+            FileFormat::Json => json_rows(store, &file).await,
+        };
+        for batch in batches {
             for row in 0..batch.num_rows() {
                 let text = |name: &str| batch[name].as_string::<i32>().value(row).to_owned();
                 let time = batch["timestamp"].as_primitive::<TimestampMicrosecondType>().value(row);
@@ -130,17 +148,34 @@ pub async fn check_rows(store: &Store, expected: &BTreeSet<(Date, Row)>, whole_o
                 assert!(found.insert((file.date, (key.2, seq, key.0))), "{:?} twice", last);
             }
         }
-        assert_eq!(file.stats.unwrap().records, rows, "the statistics are right");
+        if format == FileFormat::Parquet {
+            assert_eq!(file.stats.unwrap().records, rows, "the statistics are right");
+        }
     }
     let missing: Vec<_> = expected.difference(&found).take(5).collect();
     let extra: Vec<_> = found.difference(expected).take(5).collect();
     assert!(missing.is_empty() && extra.is_empty(), "missing {missing:?}, too many {extra:?}");
 }
 
+/// The rows that an index lists.
+async fn json_rows(store: &Store, index: &SnapshotFile) -> Vec<RecordBatch> {
+    let members = read_index(&**store.objects(), &index.path, index.size).await.unwrap();
+    let mut reader = MemberReader::new(store.objects().clone(), &members, file_schema(), 1000, 1 << 20);
+    let mut batches = Vec::new();
+    while let Some(batch) = reader.next().await.unwrap() {
+        batches.push(batch);
+    }
+    batches
+}
+
 /// Fails unless a vacuum leaves the files of the table and nothing else.
 pub async fn assert_no_garbage_after_vacuum(store: &Store, settings: &Settings) {
     vacuum(store, settings, false, &Control::default()).await.unwrap();
-    let live: BTreeSet<String> = Snapshot::load(store).await.unwrap().files.into_iter().map(|file| file.path).collect();
-    let data = names(store).await.into_iter().filter(|name| matches!(name, Name::Data { .. }));
+    let Snapshot { mut files, format, .. } = Snapshot::load(store).await.unwrap();
+    if format == FileFormat::Json {
+        files.extend(listed_files(store, &files).await.unwrap());
+    }
+    let live: BTreeSet<String> = files.into_iter().map(|file| file.path).collect();
+    let data = names(store).await.into_iter().filter(|name| matches!(name, Name::Data { .. } | Name::Json { .. }));
     assert_eq!(data.map(|name| name.to_string()).collect::<BTreeSet<_>>(), live);
 }

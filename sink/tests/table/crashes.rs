@@ -11,7 +11,7 @@ use futures::stream::BoxStream;
 use jiff::civil::date;
 use logboom_sink::maintain::{Control, Days, Lease, LeaseSettings, Settings, Standing, compact, retain, vacuum};
 use logboom_sink::paths::Name;
-use logboom_sink::{Error, Store};
+use logboom_sink::{Error, FileFormat, Store};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
@@ -169,8 +169,8 @@ async fn run(step: Step, store: &Store, settings: &Settings) -> std::result::Res
 }
 
 /// Two days, of one of which there is garbage already, and of which some categories are past.
-async fn bed() -> Bed {
-    let mut bed = Bed::new(memory()).await;
+async fn bed(format: FileFormat) -> Bed {
+    let mut bed = Bed::of(memory(), format).await;
     for round in 0..6_u8 {
         let of = if round < 3 { day() } else { date(2026, 2, 4) };
         bed.deliver(round % 2, of, &[("b", 3), ("debug.x", 4), ("a", i64::from(round))]).await;
@@ -183,8 +183,8 @@ async fn bed() -> Bed {
     bed
 }
 
-async fn survives(step: Step, calls_at_least: u64) {
-    let bed = bed().await;
+async fn survives(step: Step, format: FileFormat, calls_at_least: u64) {
+    let bed = bed(format).await;
     let retained: std::collections::BTreeSet<_> =
         bed.rows.iter().filter(|(_, (_, _, category))| category != "debug.x").cloned().collect();
     for lives in 0.. {
@@ -230,20 +230,27 @@ async fn survives(step: Step, calls_at_least: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_death_at_any_call_of_a_compaction_loses_and_doubles_nothing() {
-    survives(Step::Compact, 15).await;
+    survives(Step::Compact, FileFormat::Parquet, 15).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_death_at_any_call_of_a_retention_loses_and_doubles_nothing() {
-    survives(Step::Retain, 15).await;
+    survives(Step::Retain, FileFormat::Parquet, 15).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_death_at_any_call_of_a_vacuum_loses_and_doubles_nothing() {
-    survives(Step::Vacuum, 10).await;
+    survives(Step::Vacuum, FileFormat::Parquet, 10).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_death_at_any_call_on_the_lease_leaves_a_lease_for_the_next() {
-    survives(Step::Lease, 8).await;
+    survives(Step::Lease, FileFormat::Parquet, 8).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_death_at_any_call_of_a_step_on_files_in_json_loses_and_doubles_nothing() {
+    survives(Step::Compact, FileFormat::Json, 15).await;
+    survives(Step::Retain, FileFormat::Json, 15).await;
+    survives(Step::Vacuum, FileFormat::Json, 15).await;
 }

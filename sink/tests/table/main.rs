@@ -23,6 +23,7 @@ mod faults;
 mod faulty;
 mod life;
 mod maintain;
+mod maintain_json;
 mod races;
 mod rewrite;
 mod sleeper;

@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use jiff::civil::date;
-use logboom_config::Sink;
 use logboom_sink::maintain::{
-    Compacted, Control, Days, Lease, LeaseSettings, Retained, Settings, Standing, compact, compaction_due, retain,
-    vacuum,
+    Compacted, Control, Days, Lease, LeaseSettings, Retained, Standing, compact, compaction_due, retain, vacuum,
 };
 use logboom_sink::paths::Name;
 use logboom_sink::table::{Batch, Snapshot, SnapshotFile, View, clean_up, commit, write_checkpoint};
-use logboom_sink::{Error, FileFormat, Store};
+use logboom_sink::{Error, Store};
 use logboom_wire::loss;
 use object_store::ObjectStoreExt;
 
@@ -24,7 +22,11 @@ async fn files(store: &Store) -> Vec<logboom_sink::table::SnapshotFile> {
 
 /// Two days of several streams, with times that overlap, are equal, and come in no order.
 async fn two_days(store: Store) -> Bed {
-    let mut bed = Bed::new(store).await;
+    fill(Bed::new(store).await).await
+}
+
+/// Puts them into a table.
+pub async fn fill(mut bed: Bed) -> Bed {
     for round in 0..12_i64 {
         let n = (round % 3) as u8;
         let base = (round * 7919) % 40;
@@ -113,22 +115,6 @@ async fn a_file_that_is_damaged_or_gone_stops_its_day_only() {
             let left = files(&bed.store).await;
             assert_eq!(left.iter().filter(|file| file.date == day()).count(), 6);
             assert_eq!(left.len(), 7, "the other day is compacted all the same");
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_table_in_another_format_is_refused_by_name() {
-    let store = memory();
-    let json = Settings::from(&Sink { format: FileFormat::Json, ..Sink::at("memory://") });
-    View::open_or_create(&store, &json.table).await.unwrap();
-    for mut settings in [json, Settings::from(&Sink::at("memory://"))] {
-        settings.retention.rules = vec![rule("debug.*", 1)];
-        for error in [
-            compact(&store, &settings, Days::Due, &Control::default()).await.unwrap_err(),
-            retain(&store, &settings, false, &Control::default()).await.unwrap_err(),
-        ] {
-            assert!(error.to_string().contains("json"), "{error}");
         }
     }
 }

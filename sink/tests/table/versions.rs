@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field};
 use jiff::civil::date;
+use logboom_config::{Promoted, PromotedType, Sink};
+use logboom_sink::maintain::{Control, Days, Settings, compact};
 use logboom_sink::paths::Name;
 use logboom_sink::table::{Batch, Outcome, Snapshot, TableOptions, View, commit, set_property, write_checkpoint};
 use logboom_sink::{FileSettings, Store, merge};
@@ -35,7 +37,11 @@ fn block(of: u8, number: u64, body: &str) -> Block {
 }
 
 async fn append(store: &Store, view: &mut View, of: u8, number: u64, body: &str) {
-    let settings = FileSettings::from(&logboom_config::Sink::at("unused"));
+    append_as(store, view, of, number, body, &Sink::at("unused")).await;
+}
+
+async fn append_as(store: &Store, view: &mut View, of: u8, number: u64, body: &str, sink: &Sink) {
+    let settings = FileSettings::from(sink);
     let written_at = view.now();
     let files = merge(store, &[block(of, number, body)], date(2026, 1, 2), &settings).await.unwrap();
     let outcome = commit(view, Batch { files: &files, marks: &[(stream(of), number)], written_at }).await.unwrap();
@@ -202,4 +208,58 @@ fn copy(from: &Path, to: &Path) {
             false => drop(fs::copy(entry.path(), &to).unwrap()),
         }
     }
+}
+
+/// The values of a column of integers in the only file of the table.
+async fn integers(store: &Store, column: &str) -> Vec<Option<i64>> {
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::Int64Type;
+    let files = Snapshot::load(store).await.unwrap().files;
+    assert_eq!(files.len(), 1);
+    let bytes = store.objects().get(&files[0].path.as_str().into()).await.unwrap().bytes().await.unwrap();
+    let batches = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap();
+    batches.flat_map(|batch| batch.unwrap()[column].as_primitive::<Int64Type>().iter().collect::<Vec<_>>()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promoted_columns_survive_a_compaction_that_knows_nothing_of_them() {
+    let store = memory();
+    let plain = Sink::at("memory://");
+    let promote = |attribute: &str, column: &str| Promoted {
+        attribute: attribute.into(),
+        column: column.into(),
+        kind: PromotedType::Int,
+    };
+    let promoting = Sink { promote: vec![promote("http.status", "status"), promote("x", "x")], ..plain.clone() };
+    let mut view = View::open_or_create(&store, &TableOptions::from(&promoting)).await.unwrap();
+    append_as(&store, &mut view, 1, 1, "one", &promoting).await;
+    append_as(&store, &mut view, 1, 2, "two", &promoting).await;
+    append_as(&store, &mut view, 1, 3, "three", &plain).await;
+    let done = compact(&store, &Settings::from(&plain), Days::Due, &Control::default()).await.unwrap();
+    assert_eq!((done.commits, done.rows), (1, 3));
+    assert_eq!(bodies(&store).await, ["one", "three", "two"]);
+    assert_eq!(integers(&store, "status").await, [Some(200), Some(200), None], "as they were in each file");
+    assert_eq!(integers(&store, "x").await, [None; 3]);
+
+    // Whoever knows them makes them anew.
+    view.refresh().await.unwrap();
+    append_as(&store, &mut view, 1, 4, "four", &plain).await;
+    let one = Sink { promote: vec![promote("http.status", "status")], ..plain.clone() };
+    compact(&store, &Settings::from(&one), Days::One(date(2026, 1, 2)), &Control::default()).await.unwrap();
+    assert_eq!(integers(&store, "status").await, [Some(200); 4]);
+    assert_eq!(integers(&store, "x").await, [None; 4], "of another's setting");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_the_table_does_not_have_is_not_lost_by_a_compaction() {
+    let store = memory();
+    let plain = Sink::at("memory://");
+    let promote = Promoted { attribute: "http.status".into(), column: "status".into(), kind: PromotedType::Int };
+    let promoting = Sink { promote: vec![promote], ..plain.clone() };
+    let mut view = View::open_or_create(&store, &TableOptions::from(&plain)).await.unwrap();
+    append_as(&store, &mut view, 1, 1, "one", &promoting).await;
+    append_as(&store, &mut view, 1, 2, "two", &plain).await;
+    let error = compact(&store, &Settings::from(&plain), Days::Due, &Control::default()).await.unwrap_err();
+    assert!(error.to_string().contains("`status`"), "{error}");
+    assert_eq!(bodies(&store).await, ["one", "two"]);
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use logboom_config::{Globs, Sink};
+use logboom_sink::FileFormat;
 use logboom_sink::maintain::{Control, RetentionRule, Settings, retain};
 use logboom_sink::paths::Name;
 use logboom_sink::table::SnapshotFile;
@@ -123,7 +124,7 @@ async fn what_retention_removes_is_explained_also_when_the_explanation_is_remove
 
     async fn tell(store: &Store, files: &[SnapshotFile], categories: Option<&BTreeSet<String>>) -> Vec<DataFile> {
         let settings = FileSettings { target_file_size: 1 << 30, ..FileSettings::from(&Sink::at("memory://")) };
-        let removed = Removed { files, categories };
+        let removed = Removed { files, categories, format: FileFormat::Parquet };
         removed.tell(store, jiff::civil::date(2026, 2, 2), (START + 9_999_999) * 1_000_000, &settings).await.unwrap()
     }
 

@@ -2,6 +2,7 @@
 
 mod bench;
 mod damage;
+mod json;
 mod losses;
 mod scope;
 mod table;

@@ -10,7 +10,7 @@ use logboom_config::Sink;
 use logboom_sink::paths::Name;
 use logboom_sink::table::{Batch, DataFile, Outcome, Snapshot, SnapshotFile, TableOptions, View, commit};
 use logboom_sink::verify::{Progress, Report, Scope, verify};
-use logboom_sink::{FileSettings, Store, checksum, merge};
+use logboom_sink::{FileFormat, FileSettings, Store, checksum, merge};
 use logboom_wire::block::{BlockPlace, Encoder};
 use logboom_wire::{Block, Record, Rows, RunKey, StreamId, loss};
 use object_store::ObjectStoreExt;
@@ -28,6 +28,7 @@ pub fn stream(n: u8) -> StreamId {
 
 pub struct Table {
     pub store: Store,
+    settings: FileSettings,
     view: View,
     /// Number of the next block, and of its first record, by stream.
     next: BTreeMap<StreamId, (u64, u64)>,
@@ -55,19 +56,30 @@ pub fn lost(of: StreamId, first: u64, last: u64, reason: &str) -> Row<'static> {
 
 impl Table {
     pub async fn new() -> Self {
+        Self::of(FileFormat::Parquet).await
+    }
+
+    /// One with sink files in this format.
+    pub async fn of(format: FileFormat) -> Self {
         let store = Store::open("memory://", &BTreeMap::new()).unwrap();
-        let view = View::open_or_create(&store, &TableOptions::default()).await.unwrap();
-        Self { store, view, next: BTreeMap::new() }
+        let settings = FileSettings::from(&Sink { format, compression_level: 3, ..Sink::at("memory://") });
+        let view = View::open_or_create(&store, &TableOptions { format, ..TableOptions::default() }).await.unwrap();
+        Self { store, settings, view, next: BTreeMap::new() }
     }
 
     /// A table in which each of three hosts has a stream of `commits` times 100 records.
     pub async fn of_commits(commits: usize) -> Self {
-        let mut table = Self::new().await;
+        Self::new().await.with_commits(commits).await
+    }
+
+    /// With so many commits more.
+    pub async fn with_commits(mut self, commits: usize) -> Self {
+        let table = &mut self;
         for _ in 0..commits {
             let blocks: Vec<Block> = (0..3).map(|n| table.block(n, &plain(100))).collect();
             table.commit(&blocks).await;
         }
-        table
+        self
     }
 
     /// The next block of the stream of host `n`.
@@ -89,8 +101,7 @@ impl Table {
 
     /// Commits blocks; the path of the file that they are in.
     pub async fn commit(&mut self, blocks: &[Block]) -> String {
-        let settings = FileSettings::from(&Sink::at("memory://"));
-        let files = merge(&self.store, blocks, date(2026, 1, 2), &settings).await.unwrap();
+        let files = merge(&self.store, blocks, date(2026, 1, 2), &self.settings).await.unwrap();
         let marks =
             blocks.iter().map(|block| (block.header().stream, block.header().number)).collect::<BTreeMap<_, _>>();
         self.commit_files(&files, &marks.into_iter().collect::<Vec<_>>()).await;

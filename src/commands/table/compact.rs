@@ -67,11 +67,10 @@ pub async fn run(args: CompactArgs) -> Result<()> {
 async fn plan(args: &CompactArgs, days: Days) -> Result<()> {
     let (store, settings) = args.place.open_to_read()?;
     let jobs = compaction_due(&store, &settings, days).await?;
-    let size = |job: &logboom_sink::maintain::Job| job.inputs.iter().map(|file| file.size).sum::<u64>();
     if args.place.json {
         for job in &jobs {
             let date = job.date.to_string();
-            println!("{}", json!({ "date": date, "files": job.inputs.len(), "bytes": size(job), "into": job.pieces }));
+            println!("{}", json!({ "date": date, "files": job.inputs.len(), "bytes": job.bytes, "into": job.pieces }));
         }
         return Ok(());
     }
@@ -81,7 +80,7 @@ async fn plan(args: &CompactArgs, days: Days) -> Result<()> {
     }
     let rows = jobs
         .iter()
-        .map(|job| [job.date.to_string(), job.inputs.len().to_string(), bytes(size(job)), job.pieces.to_string()]);
+        .map(|job| [job.date.to_string(), job.inputs.len().to_string(), bytes(job.bytes), job.pieces.to_string()]);
     println!("{}", table(["date", "files", "bytes", "into files"], rows));
     Ok(())
 }

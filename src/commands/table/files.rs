@@ -6,8 +6,9 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use jiff::Timestamp;
 use jiff::civil::Date;
-use logboom_sink::Store;
+use logboom_sink::json::listed_files;
 use logboom_sink::table::Snapshot;
+use logboom_sink::{FileFormat, Store};
 use serde_json::json;
 
 use super::Place;
@@ -20,6 +21,9 @@ pub struct FilesArgs {
     /// Only those of this day (YYYY-MM-DD)
     #[arg(short, long, value_name = "DATE")]
     date: Option<String>,
+    /// Of a table in JSON, print the indexes and not the files that they list
+    #[arg(long)]
+    indexes: bool,
 }
 
 /// Prints the committed files.
@@ -29,8 +33,11 @@ pub async fn run(args: FilesArgs) -> Result<()> {
         text.parse::<Date>().with_context(|| format!("`{text}` is not a date; write for example 2026-02-03"))
     };
     let only = args.date.as_ref().map(parse).transpose()?;
-    let mut files = Snapshot::load(&store).await?.files;
+    let Snapshot { mut files, format, .. } = Snapshot::load(&store).await?;
     files.retain(|file| only.is_none_or(|date| file.date == date));
+    if format == FileFormat::Json && !args.indexes {
+        files = listed_files(&store, &files).await?;
+    }
     files.sort_by(|a, b| (a.date, &a.path).cmp(&(b.date, &b.path)));
     let mut out = BufWriter::new(stdout().lock());
     for file in files {

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use clap::Args;
 use jiff::Timestamp;
+use logboom_sink::FileFormat;
+use logboom_sink::json::listed_files;
 use logboom_sink::maintain::{Control, Days, FILE_BYTES_MIN, compaction_due, vacuum};
 use logboom_sink::table::{Snapshot, View};
 use serde_json::{Value, json};
@@ -21,8 +23,13 @@ pub struct InfoArgs {
 /// Prints what is in the table.
 pub async fn run(args: InfoArgs) -> Result<()> {
     let (store, settings) = args.place.open_to_read()?;
-    let view = View::open(&store, &settings.table).await?;
-    let Snapshot { version, files, .. } = Snapshot::load(&store).await?;
+    let view = View::open_in_any_format(&store, &settings.table).await?;
+    let Snapshot { version, format, files: committed, .. } = Snapshot::load(&store).await?;
+    let compacted = committed.iter().filter(|file| file.compacted).count();
+    let files = match format {
+        FileFormat::Parquet => committed,
+        FileFormat::Json => listed_files(&store, &committed).await?,
+    };
     let due = compaction_due(&store, &settings, Days::Due).await?;
     let garbage = vacuum(&store, &settings, true, &Control::default()).await?;
 
@@ -34,7 +41,6 @@ pub async fn run(args: InfoArgs) -> Result<()> {
     let newest = stats().filter_map(|stats| stats.timestamp).map(|(_, greatest)| greatest).max();
     let time = |micros: Option<i64>| micros.and_then(|micros| Timestamp::from_microsecond(micros).ok());
     let small = files.iter().filter(|file| file.size < FILE_BYTES_MIN).count();
-    let compacted = files.iter().filter(|file| file.compacted).count();
     let (garbage_files, garbage_bytes) =
         (garbage.garbage.len() as u64 + garbage.waiting, garbage.bytes() + garbage.waiting_bytes);
     let due_files: usize = due.iter().map(|job| job.inputs.len()).sum();
@@ -44,7 +50,7 @@ pub async fn run(args: InfoArgs) -> Result<()> {
         println!(
             "{}",
             json!({
-                "url": store.url().as_str(), "version": version, "files": files.len(), "records": records,
+                "url": store.url().as_str(), "format": format.name(), "version": version, "files": files.len(), "records": records,
                 "bytes": size, "days": days.len(), "first_day": days.first().map(ToString::to_string),
                 "last_day": days.last().map(ToString::to_string), "streams": view.marks().len(),
                 "oldest": text(time(oldest)), "newest": text(time(newest)), "small_files": small,
@@ -62,6 +68,7 @@ pub async fn run(args: InfoArgs) -> Result<()> {
     let instant = |time: Option<Timestamp>| time.map(|time| format!("{time:.3}"));
     for (name, value) in [
         ("table", store.url().to_string()),
+        ("format", format.name().to_owned()),
         ("version", version.to_string()),
         ("records", records.to_string()),
         ("files", format!("{}, {}", count(files.len() as u64, "file"), bytes(size))),

@@ -1,7 +1,7 @@
 //! `logboom table verify`.
 
 use std::io::{Write, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +10,12 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use logboom_config::HumanDuration;
-use logboom_sink::Store;
+use logboom_sink::table::Snapshot;
 use logboom_sink::verify::{Progress, Scope, verify};
+use logboom_sink::{Error, Store};
 use logboom_wire::StreamId;
 
-use crate::commands::place::place_of;
+use crate::commands::place::{NamedTable, named_tables};
 
 /// How often the progress bar moves.
 const TICK: Duration = Duration::from_millis(100);
@@ -27,7 +28,7 @@ pub struct VerifyArgs {
     /// [default: ./logboom-data/store]
     #[arg(short, long, value_name = "URL")]
     store: Vec<String>,
-    /// Take `[sink]` with its url and options from this settings file
+    /// Take the table of `[sink]` and those of its routes from this settings file
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Judge only the records of this host
@@ -55,9 +56,7 @@ pub struct VerifyArgs {
 
 /// Verifies, prints the report, and fails if the table is not complete.
 pub async fn run(args: VerifyArgs) -> Result<()> {
-    let (configured, options) = place_of(args.config.as_deref())?;
-    let urls = if args.store.is_empty() { vec![configured] } else { args.store };
-    let stores = urls.iter().map(|url| Store::open_to_read(url, &options)).collect::<Result<Vec<_>, _>>()?;
+    let stores = stores(args.config.as_deref(), &args.store).await?;
     let scope = Scope {
         host: args.host,
         stream: args.stream,
@@ -93,6 +92,39 @@ pub async fn run(args: VerifyArgs) -> Result<()> {
     match report.complete {
         true => Ok(()),
         false => Err(anyhow!("the table is {}", report.verdict())),
+    }
+}
+
+/// The tables that are verified: those at these places, else those of the settings, as far as there are any yet.
+async fn stores(config: Option<&Path>, places: &[String]) -> Result<Vec<Store>> {
+    let tables = match places {
+        [] => named_tables(config, None)?,
+        places => {
+            let tables = places.iter().map(|place| named_tables(config, Some(place))).collect::<Result<Vec<_>>>()?;
+            tables.into_iter().flatten().collect()
+        }
+    };
+    let (mut stores, mut empty) = (Vec::new(), None);
+    for NamedTable { url, options, .. } in tables {
+        let store = match Store::open_to_read(&url, &options) {
+            Err(Error::Folder { path, source }) if source.kind() == std::io::ErrorKind::NotFound => {
+                empty.get_or_insert(Error::Folder { path, source });
+                continue;
+            }
+            store => store?,
+        };
+        // A route that nothing has taken so far leads to no table; without routes that is an error.
+        match Snapshot::load(&store).await {
+            Err(error @ Error::NoTable { .. }) => {
+                empty.get_or_insert(error);
+            }
+            Err(error) => return Err(error.into()),
+            Ok(_) => stores.push(store),
+        }
+    }
+    match empty {
+        Some(error) if stores.is_empty() || !places.is_empty() => Err(error.into()),
+        _ => Ok(stores),
     }
 }
 
