@@ -99,7 +99,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::source::testing::gzip;
+    use crate::source::testing::{fuzz, gzip};
 
     /// Bounds that only the count of bytes matters of.
     const fn at_most(bytes_max: usize) -> Bounds {
@@ -191,5 +191,18 @@ mod tests {
         }
         let claims_much = [0xff, 0xff, 0xff, 0x7f, 0];
         assert!(decompress(Compression::Snappy, &claims_much, at_most(usize::MAX / 2)).is_err());
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic_or_give_more_than_is_allowed() {
+        let text = b"a line of a log\n".repeat(20);
+        let seeds = ALL.map(|compression| compress(compression, &text));
+        fuzz(&seeds.each_ref().map(Vec::as_slice), |bytes| {
+            for compression in ALL {
+                if let Ok(bytes) = decompress(compression, bytes, at_most(10_000)) {
+                    assert!(bytes.len() <= 10_000 && bytes.capacity() <= 40_000, "{}", bytes.capacity());
+                }
+            }
+        });
     }
 }

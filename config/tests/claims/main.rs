@@ -9,9 +9,11 @@
 //! * `parsing`: how lines become records, and what cannot be
 //! * `manual`: the manual of sources is complete
 //! * `mangled`: no text makes it panic, or answer with more than one line
+//! * `fuzzed`: the same, as fuzz targets
 
 mod defaults;
 mod errors;
+mod fuzzed;
 mod mangled;
 mod manual;
 mod parsing;

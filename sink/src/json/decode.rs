@@ -265,3 +265,57 @@ fn from_base64(column: &ArrayRef) -> Result<ArrayRef, String> {
     }
     Ok(Arc::new(bytes.finish()))
 }
+
+#[cfg(test)]
+mod tests {
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use logboom_fuzz::fuzz;
+
+    use super::*;
+    use crate::table::FileStats;
+
+    const LINE: &[u8] = br#"{"timestamp":"2026-01-01T00:00:00Z","observed_timestamp":"2026-01-01T00:00:00.5Z","category":"a","host":"h","source":"s","severity_number":9,"severity_text":"INFO","body":"b\u00e9\n","body_bytes":"/w==","attributes":{"k":"v","n":null},"trace_id":"ab","stream":"x","seq":1}
+"#;
+
+    /// All that `lines` unpack to, of an index that says what is true of their gzip.
+    fn decoded(lines: &[u8], gzip: &[u8], rows: usize) -> Result<u64, Error> {
+        let member = Member {
+            path: "_json/x".into(),
+            offset: 0,
+            length: gzip.len() as u64,
+            raw_length: lines.len() as u64,
+            crc32c: crc32c::crc32c(gzip),
+            stats: FileStats { records: rows as u64, ..FileStats::default() },
+        };
+        let mut decoder = Decoder::new([member], file_schema(), 1000);
+        decoder.push(gzip.to_vec().into());
+        let mut found = 0;
+        while let Some(batch) = decoder.next_batch()? {
+            found += batch.num_rows() as u64;
+        }
+        Ok(found)
+    }
+
+    #[test]
+    fn no_lines_of_a_member_make_it_panic() {
+        fuzz(&[LINE, &LINE.repeat(3)], |lines| {
+            // Stored, not compressed: the lines are what is tried here.
+            let mut gzip = GzEncoder::new(Vec::new(), Compression::none());
+            gzip.write_all(lines).unwrap();
+            let rows = lines.iter().filter(|byte| **byte == b'\n').count();
+            let _ = decoded(lines, &gzip.finish().unwrap(), rows);
+        });
+    }
+
+    #[test]
+    fn no_gzip_of_a_member_makes_it_panic_or_unpack_to_more_than_it_says() {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(LINE).unwrap();
+        fuzz(&[&gzip.finish().unwrap()], |bytes| {
+            if let Ok(rows) = decoded(LINE, bytes, 1) {
+                assert!(rows <= 1, "{rows}");
+            }
+        });
+    }
+}

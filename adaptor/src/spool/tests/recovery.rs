@@ -166,7 +166,7 @@ fn a_segment_with_a_damaged_header_is_set_aside_whole() {
     drop(spool);
     let path = &segments(&settings, stream)[1];
     let mut bytes = fs::read(path).unwrap();
-    bytes[30] ^= 1;
+    bytes[30] ^= 3;
     fs::write(path, &bytes).unwrap();
     let (spool, _, counters) = open(&settings);
     assert_eq!(drain(&spool), records_of_blocks([1, 3]));
