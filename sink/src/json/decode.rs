@@ -4,8 +4,6 @@
 //! records, and must end where it says. What is held at a time is a few MiB, or one record if that is larger.
 
 use std::collections::VecDeque;
-use std::io::Write;
-use std::mem;
 use std::sync::Arc;
 
 use arrow_array::builder::BinaryBuilder;
@@ -16,14 +14,12 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use flate2::write::GzDecoder;
+use logboom_wire::decompress::Gunzip;
 
 use super::index::Member;
 use crate::Error;
 use crate::schema::file_schema;
 
-/// So many bytes are unpacked at a time. Deflate gives at most 1032 bytes for one, so a bomb gives 8 MiB before it is seen.
-const SLICE_BYTES: usize = 8 << 10;
 /// Rows are given away when their lines have so many bytes, however few they are.
 const BATCH_RAW_BYTES: usize = 4 << 20;
 
@@ -54,10 +50,9 @@ struct Held {
 
 struct OpenMember {
     member: Member,
-    gunzip: GzDecoder<Vec<u8>>,
+    gunzip: Gunzip,
     /// Bytes of the member that are still to come.
     left: u64,
-    raw_length: u64,
     crc32c: u32,
     /// How many rows came before its first.
     rows_before: u64,
@@ -145,7 +140,7 @@ impl Decoder {
 
     /// Unpacks a slice of the input, which is of this member.
     fn unpack(&mut self, member: &mut OpenMember) -> Result<(), Error> {
-        let slice = SLICE_BYTES.min(self.input.len()).min(usize::try_from(member.left).unwrap_or(usize::MAX));
+        let slice = Gunzip::SLICE_BYTES.min(self.input.len()).min(usize::try_from(member.left).unwrap_or(usize::MAX));
         let lines = member.unpack(&self.input.split_to(slice)).map_err(|reason| member.bad(reason))?;
         // Rows can be given away only between two lines.
         let (whole, begun) = lines.split_at(memchr::memrchr(b'\n', &lines).map_or(0, |at| at + 1));
@@ -200,24 +195,14 @@ impl Decoder {
 
 impl OpenMember {
     fn new(member: Member, rows_before: u64) -> Self {
-        Self { left: member.length, member, gunzip: GzDecoder::new(Vec::new()), raw_length: 0, crc32c: 0, rows_before }
+        Self { left: member.length, gunzip: Gunzip::new(member.raw_length), member, crc32c: 0, rows_before }
     }
 
     /// Takes the next bytes of the member and gives their lines.
     fn unpack(&mut self, slice: &[u8]) -> Result<Vec<u8>, String> {
         self.left -= slice.len() as u64;
         self.crc32c = crc32c::crc32c_append(self.crc32c, slice);
-        let mut unpacked = self.gunzip.write_all(slice);
-        if self.left == 0 {
-            unpacked = unpacked.and_then(|()| self.gunzip.try_finish());
-        }
-        unpacked.map_err(|error| format!("it is no gzip: {error}"))?;
-        let lines = mem::take(self.gunzip.get_mut());
-        self.raw_length += lines.len() as u64;
-        if self.raw_length > self.member.raw_length {
-            return Err(format!("it unpacks to more than {} bytes", self.member.raw_length));
-        }
-        Ok(lines)
+        self.gunzip.push(slice, self.left == 0)
     }
 
     /// All of it has come, and `rows` are decoded, the last of them whole or not.
@@ -226,8 +211,8 @@ impl OpenMember {
         if self.crc32c != *crc32c {
             return Err(format!("its checksum is {:08x}, not {crc32c:08x}", self.crc32c));
         }
-        if self.raw_length != *raw_length {
-            return Err(format!("it unpacks to {} bytes, not {raw_length}", self.raw_length));
+        if self.gunzip.given() != *raw_length {
+            return Err(format!("it unpacks to {} bytes, not {raw_length}", self.gunzip.given()));
         }
         let rows = rows - self.rows_before;
         if !whole || rows != stats.records {
@@ -268,6 +253,8 @@ fn from_base64(column: &ArrayRef) -> Result<ArrayRef, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use flate2::Compression;
     use flate2::write::GzEncoder;
     use logboom_fuzz::fuzz;

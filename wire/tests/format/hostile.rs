@@ -1,5 +1,7 @@
 //! Bytes from a peer that computes checksums but means no good.
 
+#![expect(clippy::disallowed_methods, reason = "it unpacks what it has packed itself")]
+
 use arrow_array::{Int64Array, RecordBatch, StringArray};
 use arrow_ipc::CompressionType;
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
