@@ -26,6 +26,23 @@ lint:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
     cargo deny check bans licenses sources
 
+# Ask RustSec about every dependency, with nothing ignored: cargo install cargo-deny cargo-audit
+audit:
+    cargo deny check advisories
+    cargo audit --deny warnings
+
+# Write the bill of materials, *.cdx.json beside each Cargo.toml: cargo install cargo-cyclonedx
+sbom:
+    cargo cyclonedx --format json --all --target all --spec-version 1.5
+
+# Fuzz every target, ten million inputs each or as many as an hour has; `fuzz/run` lists them
+fuzz *ARGS="-runs=10000000 -max_total_time=3600":
+    fuzz/run all {{ARGS}}
+
+# Flip every bit of a segment of 64 KiB, as the only one of its stream and as one of two
+bit-flips:
+    cargo test --release -p logboom-adaptor --lib every_bit_of_a_segment -- --ignored --nocapture
+
 # CPU per GB of the adaptor and the collector, beside their floors
 bench *ARGS:
     cargo bench -p logboom-bench -- {{ARGS}}

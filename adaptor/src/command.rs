@@ -47,6 +47,7 @@ pub async fn run(args: AdaptorArgs) -> Result<()> {
         settings.host = args.host;
     }
     let adaptor = Adaptor::start(settings).await?;
+    process::notify_ready();
     process::stop_signal().await?;
     adaptor.drain().await;
     Ok(())

@@ -438,6 +438,7 @@ fn collector_floor(blocks: &[Block]) -> usize {
 }
 
 /// The lines that a sink in JSON makes of the blocks.
+#[expect(clippy::disallowed_types, reason = "it unpacks what it has packed itself")]
 fn json_lines(blocks: &[Block]) -> Vec<u8> {
     let folder = tempfile::tempdir().expect("a folder for temporary files");
     let (store, settings) = sink(folder.path(), FileFormat::Json);

@@ -5,9 +5,10 @@
 
 use toml::de::{DeTable, DeValue};
 
-use crate::error::{Error, one_line, quoted};
+use crate::error::{Error, quoted};
 use crate::keys::{self, KEYS, REPEATED, SINK, SINK_ROUTE};
 use crate::section::Section;
+use crate::shown::on_one_line;
 
 /// The file that an error names, and its text to find lines in.
 #[derive(Clone, Copy, Debug)]
@@ -21,10 +22,10 @@ impl Origin<'_> {
     pub(crate) fn wrong(&self, at: usize, key: Option<&str>, message: &str) -> Error {
         let before = &self.text.as_bytes()[..at.min(self.text.len())];
         Error::Wrong {
-            file: one_line(self.file),
+            file: on_one_line(self.file),
             line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
             key: key.map(quoted),
-            message: one_line(message),
+            message: on_one_line(message),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::shown::on_one_line;
+
 /// Why settings were refused. Displays as one line that says where, what and how to mend it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -44,18 +46,7 @@ const QUOTED_CHARS_MAX: usize = 100;
 /// `text` for quoting in an error: on one line, and no longer than helps.
 pub(crate) fn quoted(text: &str) -> String {
     match text.char_indices().nth(QUOTED_CHARS_MAX) {
-        None => one_line(text),
-        Some((end, _)) => one_line(&text[..end]) + "…",
+        None => on_one_line(text),
+        Some((end, _)) => on_one_line(&text[..end]) + "…",
     }
-}
-
-/// `text` with control characters escaped, so that whatever it quotes stays on one line.
-pub(crate) fn one_line(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut line, c| {
-        match c.is_control() {
-            true => line.extend(c.escape_default()),
-            false => line.push(c),
-        }
-        line
-    })
 }

@@ -146,6 +146,7 @@ pub const KEYS: &[Key] = &[
     key("adaptor.source.socket", r#""stream""#, "The kind of Unix socket: \"stream\" or \"datagram\".").of(&["unix", "syslog"]),
     key("adaptor.source.mode", r#""0660""#, "The permissions of the Unix socket, in octal.").of(UNIX),
     unset("adaptor.source.owner", r#""root:adm""#, "The owner of the Unix socket, as user or user:group, names or numbers. Not set: the adaptor's user.").of(UNIX),
+    key("adaptor.source.peer_credentials", "false", "Put on each record of a stream socket who sent it, as the kernel says: process.pid, process.user.id and process.group.id of whoever connected.").of(&["unix"]),
     unset("adaptor.source.tls_cert_file", r#""/etc/logboom/tls.crt""#, "The certificate chain (PEM) that makes a TCP listener speak TLS 1.2 or 1.3. It needs tls_key_file.").of(TLS),
     unset("adaptor.source.tls_key_file", r#""/etc/logboom/tls.key""#, "The private key (PEM) of tls_cert_file.").of(TLS),
     unset("adaptor.source.tls_client_ca_file", r#""/etc/logboom/clients.crt""#, "Certificates (PEM) of which one must have signed a client's. Not set: clients need no certificate.").of(TLS),

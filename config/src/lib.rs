@@ -27,6 +27,7 @@ mod secret;
 mod section;
 mod settings;
 mod severity;
+mod shown;
 mod sink;
 mod source;
 mod spool;
@@ -48,6 +49,7 @@ pub use route::{Limit, Redaction, Route, Share};
 pub use secret::Secret;
 pub use settings::{SETTINGS_BYTES_MAX, Settings};
 pub use severity::Severities;
+pub use shown::{harmless, harmless_json, on_one_line};
 pub use sink::{FileFormat, RetentionRule, Sink, SinkRoute};
 pub use source::{
     Body, ExecSource, FileSource, Format, ForwardSource, GelfSource, HeartbeatSource, HttpSource, JournaldSource,

@@ -5,7 +5,8 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use crate::document::{self, Origin};
-use crate::error::{Error, one_line};
+use crate::error::Error;
+use crate::shown::on_one_line;
 use crate::{Adaptor, ByteSize, Collector, Sink};
 
 /// The most bytes of a settings file: 1 MiB.
@@ -30,7 +31,7 @@ impl Settings {
     /// [`Settings::parse`] refuses it.
     pub fn load(path: &Path) -> Result<Settings, Error> {
         let file = path.display().to_string();
-        let bytes = read(path).map_err(|reason| Error::Unreadable { file: one_line(&file), reason })?;
+        let bytes = read(path).map_err(|reason| Error::Unreadable { file: on_one_line(&file), reason })?;
         let text = String::from_utf8_lossy(&bytes);
         let origin = Origin { file: &file, text: &text };
         match std::str::from_utf8(&bytes) {

@@ -31,7 +31,6 @@ mod trace;
 mod usage;
 mod when;
 
-pub use cells::{harmless, harmless_json};
 pub use error::Error;
 pub use grep::{Grep, MatchOptions, Matcher, Wanted};
 pub use output::Output;

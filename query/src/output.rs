@@ -12,7 +12,7 @@ use arrow_csv::WriterBuilder;
 use arrow_json::LineDelimitedWriter;
 use arrow_schema::SchemaRef;
 use futures::stream::{Stream, StreamExt};
-
+use logboom_config::{harmless, harmless_json};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -87,9 +87,9 @@ impl Output {
         let mut rows = 0;
         let mut printer = Printer::new(self, schema).map_err(|error| (error, 0))?;
         // A table has been made harmless before it was aligned.
-        let harmless = |text: Vec<u8>| match self {
-            Self::Json if terminal => cells::harmless_json(&text),
-            Self::Csv | Self::Lines if terminal => cells::harmless(&String::from_utf8_lossy(&text)).into_bytes(),
+        let shown = |text: Vec<u8>| match self {
+            Self::Json if terminal => harmless_json(&text),
+            Self::Csv | Self::Lines if terminal => harmless(&String::from_utf8_lossy(&text)).into_bytes(),
             _ => text,
         };
         while let Some(batch) = batches.next().await {
@@ -98,10 +98,10 @@ impl Output {
                 printer.push(batch)
             });
             let text = text.map_err(|error| (error, rows))?;
-            out.write_all(&harmless(text)).map_err(|error| (error.into(), rows))?;
+            out.write_all(&shown(text)).map_err(|error| (error.into(), rows))?;
         }
         let text = printer.finish().map_err(|error| (error, rows))?;
-        out.write_all(&harmless(text)).and_then(|()| out.flush()).map_err(|error| (error.into(), rows))?;
+        out.write_all(&shown(text)).and_then(|()| out.flush()).map_err(|error| (error.into(), rows))?;
         Ok(rows)
     }
 }

@@ -12,8 +12,8 @@ use arrow_array::{Array, RecordBatch};
 use arrow_schema::DataType;
 use futures::TryStreamExt;
 use jiff::Timestamp;
+use logboom_config::harmless;
 
-use crate::cells::harmless;
 use crate::error::Error;
 use crate::rows::Rows;
 use crate::session::Session;

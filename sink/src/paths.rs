@@ -250,6 +250,7 @@ fn number(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use jiff::civil::date;
+    use logboom_fuzz::fuzz;
 
     use super::*;
 
@@ -336,5 +337,26 @@ mod tests {
         assert_eq!(from_uri("a%2"), None);
         assert_eq!(from_uri("a%zz"), None);
         assert_eq!(from_uri("a%ff"), None);
+    }
+
+    #[test]
+    fn no_path_makes_it_panic_and_a_name_has_one_text() {
+        let seeds: [&[u8]; 6] = [
+            b"_delta_log/00000000000000000100.checkpoint.0000000001.0000000002.parquet",
+            b"_delta_log/18446744073709551615.json",
+            b"_json/date=2026-02-03/01234567-89ab-cdef-0123-456789abcdef.json.gz",
+            b"_rejected/abababababababababababababababab-7.block",
+            b"_maintenance/lease-00000000000000000007.json",
+            b"a%20b%25/%C3%BC.parquet",
+        ];
+        fuzz(&seeds, |bytes| {
+            let Ok(text) = std::str::from_utf8(bytes) else { return };
+            if let Some(name) = Name::parse(text) {
+                assert_eq!(name.to_string(), text);
+            }
+            if let Some(path) = from_uri(text) {
+                assert_eq!(from_uri(&to_uri(&path)), Some(path));
+            }
+        });
     }
 }

@@ -52,6 +52,7 @@ pub async fn run(args: CollectorArgs) -> Result<()> {
         change(&sink, how).await?;
     }
     let collector = Collector::start(collector, &sink).await?;
+    process::notify_ready();
     process::stop_signal().await?;
     collector.drain().await;
     Ok(())

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
-use logboom_query::{harmless, harmless_json};
+use logboom_config::{harmless, harmless_json, on_one_line};
 use logboom_security::ClientTls;
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
@@ -121,7 +121,7 @@ async fn follow(mut ask: Ask, lines: mpsc::Sender<Vec<u8>>) -> anyhow::Error {
             Ok(Listened::Unread) => return anyhow!("nobody reads"),
             Err(error) if !reached => return error,
             Ok(Listened::Ended) => eprintln!("{}: the collector has ended; waiting for it", ask.place()),
-            Err(error) => eprintln!("{error:#}; trying again"),
+            Err(error) => eprintln!("{}; trying again", on_one_line(&format!("{error:#}"))),
         }
         // What was shown before is not shown again; what comes meanwhile is not seen.
         let rest: Vec<_> = ask

@@ -4,6 +4,7 @@
 //! is short. Of the protocols' usual ports those that another program has are left out, with a warning.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -39,7 +40,12 @@ pub struct UpArgs {
 /// Runs everything until a signal ends it; what was taken in is committed before it returns.
 pub async fn run(args: UpArgs) -> Result<()> {
     let settings = args.config.as_deref().map_or_else(|| Ok(Settings::default()), Settings::load)?;
-    std::fs::create_dir_all(&args.data).with_context(|| format!("cannot create the folder {}", args.data.display()))?;
+    let mut folder = std::fs::DirBuilder::new();
+    folder
+        .recursive(true)
+        .mode(0o750)
+        .create(&args.data)
+        .with_context(|| format!("cannot create the folder {}", args.data.display()))?;
 
     let mut collector = settings.collector.unwrap_or_default();
     // Nobody but this process sends to it, and nobody but this host may look on: so nobody is asked who it is.

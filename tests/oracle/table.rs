@@ -1,6 +1,8 @@
 //! What is committed, in one table or several: logs are read as any reader does, sink files with the bare Parquet library,
 //! and those in JSON with `flate2` and `serde_json` where their index says.
 
+#![expect(clippy::disallowed_types, reason = "it unpacks what it has packed itself")]
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -4,7 +4,6 @@
 //! adaptor, checked at each hop, decoded once at merge. What a header says is specified on [`Header`], how the bytes
 //! lie is specified on [`Block`].
 
-use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ use arrow_array::RecordBatch;
 use arrow_ipc::writer::StreamEncoder;
 use bytes::{Buf, BufMut, Bytes};
 
-use crate::{Rows, StreamId, payload};
+use crate::{Rows, StreamId, decompress, payload};
 
 /// First bytes of every block.
 pub const MAGIC: [u8; 4] = *b"LBLK";
@@ -273,21 +272,7 @@ impl Block {
         let before: usize = self.header.runs[..index].iter().map(|run| run.compressed_bytes as usize).sum();
         let run = &self.header.runs[index];
         let compressed = &self.payload[before..before + run.compressed_bytes as usize];
-        // A new decompressor takes about as long as a small run.
-        thread_local! {
-            static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
-        }
-        let raw = DECOMPRESSOR.with_borrow_mut(|decompressor| {
-            let decompressor = match decompressor {
-                Some(decompressor) => decompressor,
-                none => none.insert(zstd::bulk::Decompressor::new()?),
-            };
-            decompressor.decompress(compressed, run.raw_bytes as usize)
-        });
-        let raw = raw.map_err(|error| failed(error.to_string()))?;
-        if raw.len() != run.raw_bytes as usize {
-            return Err(failed(format!("{} bytes where {} were announced", raw.len(), run.raw_bytes)));
-        }
+        let raw = decompress::exactly(compressed, run.raw_bytes as usize).map_err(failed)?;
         payload::decode(raw, run.rows as usize).map_err(failed)
     }
 }

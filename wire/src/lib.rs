@@ -1,6 +1,7 @@
 //! What both ends of Logboom share: the record, the block and the frames. No I/O happens here.
 
 pub mod block;
+pub mod decompress;
 pub mod loss;
 pub mod message;
 mod payload;

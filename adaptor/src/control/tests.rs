@@ -398,6 +398,34 @@ async fn a_damaged_list_of_added_sources_is_set_aside_and_an_unreadable_source_i
     adaptor.drain().await;
 }
 
+/// What other programs answer at such ports, to their debuggers and to everybody else.
+const FORGOTTEN: [&str; 10] = [
+    "/debug",
+    "/debug/pprof/",
+    "/debug/vars",
+    "/admin",
+    "/config",
+    "/env",
+    "/actuator",
+    "/tasks",
+    "/sources/../config",
+    "//sources",
+];
+
+#[tokio::test]
+async fn there_is_no_path_but_those_of_the_help() {
+    let home = Home::new(vec![]);
+    let adaptor = home.start().await;
+    for path in FORGOTTEN {
+        assert_eq!(home.ask("GET", path, LOCAL, "").await.0, 404, "{path}");
+    }
+    for path in ["/", "/health", "/metrics", "/sources"] {
+        assert_eq!(home.ask("GET", path, LOCAL, "").await.0, 200, "{path}");
+        assert!(HELP.contains(path), "{path}");
+    }
+    adaptor.drain().await;
+}
+
 #[tokio::test]
 async fn browsers_and_rebound_names_are_kept_out() {
     let home = Home::new(vec![]);

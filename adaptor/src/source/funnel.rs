@@ -30,6 +30,8 @@ pub(crate) struct Funnel {
     /// Key of plain lines, once it is known that the rules leave them as they are.
     lines: Option<Arc<RunKey>>,
     counters: Arc<Counters>,
+    /// Keys of attributes that no record may have of its own.
+    vouched: &'static [&'static str],
     /// Spare memory for a category that is rendered.
     rendered: String,
 }
@@ -52,6 +54,7 @@ impl Clone for Funnel {
             router: self.router.another(self.router.common().to_vec()),
             lines: None,
             counters: self.counters.clone(),
+            vouched: self.vouched,
             rendered: String::new(),
         }
     }
@@ -106,6 +109,7 @@ impl Funnel {
                 on_long: source.on_long_line,
             }),
             counters: context.counters.clone(),
+            vouched: &[],
             rendered: String::new(),
         }
     }
@@ -153,6 +157,11 @@ impl Funnel {
         }
     }
 
+    /// Takes attributes with these keys off records: what they say is said in common, by somebody who knows.
+    pub(crate) fn vouch_for(&mut self, keys: &'static [&'static str]) {
+        self.vouched = keys;
+    }
+
     /// Adds the record of a plain line, observed at `observed` (ns since 1970).
     pub(crate) fn line(&mut self, observed: i64, line: &[u8], chunk: &mut Chunk) {
         if let Some(key) = &self.lines
@@ -190,9 +199,18 @@ impl Funnel {
 
     /// Adds a record whose body is short enough.
     fn bounded(&mut self, category: Option<&str>, record: &Record<'_>, chunk: &mut Chunk) {
-        let fits = attributes_that_fit(record.attributes);
+        let is_vouched = |(key, _): &&(&str, &str)| self.vouched.contains(key);
+        let others: Vec<_>;
+        let attributes = match !self.vouched.is_empty() && record.attributes.iter().any(|pair| is_vouched(&pair)) {
+            true => {
+                others = record.attributes.iter().filter(|pair| !is_vouched(pair)).copied().collect();
+                &others[..]
+            }
+            false => record.attributes,
+        };
+        let fits = attributes_that_fit(attributes);
         let record = &Record {
-            attributes: &record.attributes[..fits],
+            attributes: &attributes[..fits],
             ..{
                 self.counters.attributes_dropped.add((record.attributes.len() - fits) as u64);
                 *record

@@ -6,7 +6,6 @@
 
 mod answers;
 mod command;
-mod decompress;
 mod exchange;
 mod exec;
 mod file;

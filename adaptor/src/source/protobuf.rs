@@ -157,6 +157,10 @@ mod tests {
         ] {
             assert!(fields(bytes).is_err(), "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic() {
         fuzz(&[b"\x12\x07testing\x08\x96\x01\x09\x01\0\0\0\0\0\0\0\x15\x02\0\0\0"], |bytes| drop(fields(bytes)));
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use arrow_array::cast::AsArray;
 use futures::FutureExt;
 use logboom_config::{Settings, Source};
+pub(crate) use logboom_fuzz::fuzz;
 use logboom_wire::block::{BlockPlace, Encoder};
 use logboom_wire::{StreamId, column};
 use rand::rngs::StdRng;
@@ -220,57 +221,6 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
-}
-
-/// Feeds `decode` mutations of `corpus` until the time is over: `LOGBOOM_FUZZ_MS` milliseconds (300), from the seed
-/// `LOGBOOM_FUZZ_SEED` (the clock). A panic in `decode` fails the test and prints the input that made it.
-pub(crate) fn fuzz(corpus: &[&[u8]], mut decode: impl FnMut(&[u8])) {
-    let setting = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
-    let seed = setting("LOGBOOM_FUZZ_SEED").unwrap_or_else(|| super::observed_now() as u64);
-    let end = std::time::Instant::now() + Duration::from_millis(setting("LOGBOOM_FUZZ_MS").unwrap_or(300));
-    let mut random = StdRng::seed_from_u64(seed);
-    for input in corpus {
-        decode(input);
-    }
-    while std::time::Instant::now() < end {
-        let input = mutated(corpus, &mut random);
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| decode(&input)));
-        assert!(outcome.is_ok(), "LOGBOOM_FUZZ_SEED={seed} panicked on {:?}", input.escape_ascii().to_string());
-    }
-}
-
-fn mutated(corpus: &[&[u8]], random: &mut StdRng) -> Vec<u8> {
-    let mut input = corpus[random.random_range(0..corpus.len())].to_vec();
-    for _ in 0..random.random_range(1..8) {
-        let at = random.random_range(0..=input.len());
-        match random.random_range(0..8) {
-            0 if at < input.len() => input[at] ^= 1 << random.random_range(0..8),
-            1 if at < input.len() => input[at] = random.random(),
-            2 => input.truncate(at),
-            3 => input.insert(at, random.random()),
-            4 if at < input.len() => drop(input.remove(at)),
-            // Numbers at the edges, where lengths stand.
-            5 if at < input.len() => {
-                const EDGES: [&[u8]; 6] =
-                    [&[0; 4], &[0xff; 4], &[0x7f, 0xff, 0xff, 0xff], &[0x80, 0, 0, 0], &[0xff; 8], &[0, 0, 0, 1]];
-                let edge = EDGES[random.random_range(0..EDGES.len())];
-                let end = input.len().min(at + edge.len());
-                input[at..end].copy_from_slice(&edge[..end - at]);
-            }
-            6 => {
-                let other = corpus[random.random_range(0..corpus.len())];
-                let from = random.random_range(0..=other.len());
-                input.splice(at.., other[from..].iter().copied());
-            }
-            _ => {
-                let end = (at + random.random_range(0..64)).min(input.len());
-                let piece = input[at..end].to_vec();
-                input.splice(at..at, piece);
-            }
-        }
-        input.truncate(64 << 10);
-    }
-    input
 }
 
 /// Cuts `bytes` in pieces in many ways (one byte each, two halves at every place, at random) and calls `decode` with each.

@@ -20,7 +20,8 @@ mod writer;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -510,7 +511,7 @@ pub struct Recovered {
 
 fn lock_folder(path: &Path) -> Result<fs::File, SpoolError> {
     let name = path.join("lock");
-    let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&name);
+    let file = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&name);
     let file = file.map_err(SpoolError::io(&name, "create the lock file"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -525,5 +526,6 @@ fn restore_reserve(path: &Path) {
     if fs::metadata(&name).is_ok_and(|metadata| metadata.len() == RESERVE_BYTES) {
         return;
     }
-    let _ = fs::write(name, vec![0; RESERVE_BYTES as usize]);
+    let file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&name);
+    let _ = file.and_then(|mut file| file.write_all(&vec![0; RESERVE_BYTES as usize]));
 }

@@ -124,6 +124,8 @@ impl Positions {
 
 #[cfg(test)]
 mod tests {
+    use logboom_fuzz::fuzz;
+
     use super::*;
 
     #[test]
@@ -150,5 +152,24 @@ mod tests {
             assert!(Positions::parse(&bytes).is_err(), "byte {at}");
             bytes[at] ^= 1;
         }
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic_and_what_is_read_can_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("positions");
+        let mut positions = Positions::default();
+        positions.set((1, 2), "file/x/1/2", "{\"offset\":3}");
+        positions.set((2, 9), "loss/00000000000000000000000000000000/damaged/3-70", "");
+        positions.store(&path).unwrap();
+        let seed = fs::read(&path).unwrap();
+        let seed = seed.split(|byte| *byte == b'\n').nth(1).unwrap();
+        fuzz(&[seed], |json| {
+            // With a checksum that is right: it would hide what is behind it.
+            let text = [format!("{HEAD}{:08x}\n", crc32c::crc32c(json)).as_bytes(), json].concat();
+            let Ok(positions) = Positions::parse(&text) else { return };
+            assert!(positions.live().count() >= positions.values().len());
+            let _ = losses::owed(&positions);
+        });
     }
 }

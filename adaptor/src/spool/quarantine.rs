@@ -1,8 +1,8 @@
 //! The folder `quarantine/` of a spool: damaged bytes, kept for a human to look at. Nothing here is ever read again.
 
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use logboom_wire::StreamId;
@@ -18,7 +18,8 @@ pub fn copy(root: &Path, stream: StreamId, path: &Path, file: &File, from: u64, 
     let end = end.min(file.metadata()?.len());
     let mut bytes = vec![0; end.saturating_sub(from) as usize];
     file.read_exact_at(&mut bytes, from)?;
-    fs::write(&name, bytes)?;
+    let mut copy = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&name)?;
+    copy.write_all(&bytes)?;
     Ok(name)
 }
 

@@ -69,7 +69,7 @@ fn recover_stream(
     for (at, ((first, _), path)) in names.iter().enumerate() {
         let file = File::open(path).map_err(SpoolError::io(path, "open the segment"))?;
         let length = file.metadata().map_err(SpoolError::io(path, "read its length"))?.len();
-        let header = match read_segment_header(&file, length).map_err(SpoolError::io(path, "read its header"))? {
+        let header = match read_segment_header(path, &file, length).map_err(SpoolError::io(path, "read its header"))? {
             Some(header) if header.stream == id => header,
             // A crash between creating a file and syncing its header: no block in it was ever synced.
             _ if length <= segment::HEADER_BYTES as u64 => {
@@ -159,13 +159,22 @@ fn recover_stream(
     Ok(())
 }
 
-fn read_segment_header(file: &File, length: u64) -> io::Result<Option<SegmentHeader>> {
+fn read_segment_header(path: &Path, file: &File, length: u64) -> io::Result<Option<SegmentHeader>> {
     if length < segment::HEADER_BYTES as u64 {
         return Ok(None);
     }
     let mut bytes = [0; segment::HEADER_BYTES];
     file.read_exact_at(&mut bytes, 0)?;
-    Ok(SegmentHeader::parse(&bytes))
+    let header = SegmentHeader::parse(&bytes);
+    // What has no block yet was never synced: then nothing is lost with it, and nothing to be guessed.
+    if header.is_some() || length == segment::HEADER_BYTES as u64 {
+        return Ok(header);
+    }
+    let mended = SegmentHeader::mend(bytes);
+    if mended.is_some() {
+        warn!(path = %path.display(), "a bit of a segment's header has flipped; the disk or the memory may be failing");
+    }
+    Ok(mended)
 }
 
 /// A pass over the frames of one segment.

@@ -65,6 +65,17 @@ impl SegmentHeader {
             opened_ms: word(32),
         })
     }
+
+    /// Reads the front of a file in which one bit may have flipped: the checksum tells which. Without it the blocks behind
+    /// it could not be placed among those of other streams, and would be lost although they are sound.
+    pub fn mend(mut bytes: [u8; HEADER_BYTES]) -> Option<Self> {
+        (0..8 * HEADER_BYTES).find_map(|bit| {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let mended = Self::parse(&bytes);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            mended
+        })
+    }
 }
 
 /// Name of the segment that begins with block `first`; `attempt` tells segments apart that began with the same block

@@ -91,6 +91,8 @@ impl Filter {
 
 #[cfg(test)]
 mod tests {
+    use logboom_fuzz::fuzz;
+
     use super::super::tests::block;
     use super::*;
 
@@ -145,5 +147,18 @@ mod tests {
             assert!(error.contains(named), "{query}: {error}");
         }
         assert!(Filter::parse(&"a=b&".repeat(4000)).is_err());
+    }
+
+    #[test]
+    fn no_query_makes_it_panic() {
+        let block = block(1, &["nginx.access", "syslog"], 0);
+        let seed = b"category=nginx.*&category=sys%2A&host=h&severity=%3E%3Dwarn&pattern=%5Cba%7B1,9%7D&last=10";
+        fuzz(&[seed], |bytes| {
+            if let Ok(filter) = Filter::parse(&String::from_utf8_lossy(bytes)) {
+                filter.wants(block.header());
+                filter.wants_record(9, bytes);
+                assert!(filter.wanted_rows(block.header()) <= 2 && filter.last <= LAST_MAX);
+            }
+        });
     }
 }

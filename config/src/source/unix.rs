@@ -22,6 +22,8 @@ pub struct UnixSource {
     pub mode: u32,
     /// Its owner as `user` or `user:group`, names or numbers; none is the adaptor's user.
     pub owner: Option<String>,
+    /// Whether records say who connected, as the kernel says.
+    pub peer_credentials: bool,
     /// The most connections at once; 1 to 1,000,000.
     pub max_connections: usize,
     /// A connection silent for this long is closed; zero is never, 30 days the most.
@@ -59,6 +61,7 @@ impl UnixSource {
                 .choice(&[("stream", UnixSocketKind::Stream), ("datagram", UnixSocketKind::Datagram)])?,
             mode: mode(&section.get("mode"))?,
             owner: section.given("owner").map(|value| owner(&value)).transpose()?,
+            peer_credentials: section.get("peer_credentials").flag()?,
             max_connections: section.get("max_connections").count(CONNECTIONS)? as usize,
             idle_timeout: section.get("idle_timeout").duration(IDLE_TIMEOUT)?,
         })

@@ -9,12 +9,16 @@
 //! * `parsing`: how lines become records, and what cannot be
 //! * `manual`: the manual of sources is complete
 //! * `mangled`: no text makes it panic, or answer with more than one line
+//! * `fuzzed`: the same, as fuzz targets
+//! * `project`: what the project says of itself: threats and their tests, fuzz targets, units of systemd
 
 mod defaults;
 mod errors;
+mod fuzzed;
 mod mangled;
 mod manual;
 mod parsing;
+mod project;
 mod routes;
 mod secrets;
 mod sink_routes;

@@ -4,8 +4,6 @@
 //! records, and must end where it says. What is held at a time is a few MiB, or one record if that is larger.
 
 use std::collections::VecDeque;
-use std::io::Write;
-use std::mem;
 use std::sync::Arc;
 
 use arrow_array::builder::BinaryBuilder;
@@ -16,14 +14,12 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use flate2::write::GzDecoder;
+use logboom_wire::decompress::Gunzip;
 
 use super::index::Member;
 use crate::Error;
 use crate::schema::file_schema;
 
-/// So many bytes are unpacked at a time. Deflate gives at most 1032 bytes for one, so a bomb gives 8 MiB before it is seen.
-const SLICE_BYTES: usize = 8 << 10;
 /// Rows are given away when their lines have so many bytes, however few they are.
 const BATCH_RAW_BYTES: usize = 4 << 20;
 
@@ -54,10 +50,9 @@ struct Held {
 
 struct OpenMember {
     member: Member,
-    gunzip: GzDecoder<Vec<u8>>,
+    gunzip: Gunzip,
     /// Bytes of the member that are still to come.
     left: u64,
-    raw_length: u64,
     crc32c: u32,
     /// How many rows came before its first.
     rows_before: u64,
@@ -145,7 +140,7 @@ impl Decoder {
 
     /// Unpacks a slice of the input, which is of this member.
     fn unpack(&mut self, member: &mut OpenMember) -> Result<(), Error> {
-        let slice = SLICE_BYTES.min(self.input.len()).min(usize::try_from(member.left).unwrap_or(usize::MAX));
+        let slice = Gunzip::SLICE_BYTES.min(self.input.len()).min(usize::try_from(member.left).unwrap_or(usize::MAX));
         let lines = member.unpack(&self.input.split_to(slice)).map_err(|reason| member.bad(reason))?;
         // Rows can be given away only between two lines.
         let (whole, begun) = lines.split_at(memchr::memrchr(b'\n', &lines).map_or(0, |at| at + 1));
@@ -200,24 +195,14 @@ impl Decoder {
 
 impl OpenMember {
     fn new(member: Member, rows_before: u64) -> Self {
-        Self { left: member.length, member, gunzip: GzDecoder::new(Vec::new()), raw_length: 0, crc32c: 0, rows_before }
+        Self { left: member.length, gunzip: Gunzip::new(member.raw_length), member, crc32c: 0, rows_before }
     }
 
     /// Takes the next bytes of the member and gives their lines.
     fn unpack(&mut self, slice: &[u8]) -> Result<Vec<u8>, String> {
         self.left -= slice.len() as u64;
         self.crc32c = crc32c::crc32c_append(self.crc32c, slice);
-        let mut unpacked = self.gunzip.write_all(slice);
-        if self.left == 0 {
-            unpacked = unpacked.and_then(|()| self.gunzip.try_finish());
-        }
-        unpacked.map_err(|error| format!("it is no gzip: {error}"))?;
-        let lines = mem::take(self.gunzip.get_mut());
-        self.raw_length += lines.len() as u64;
-        if self.raw_length > self.member.raw_length {
-            return Err(format!("it unpacks to more than {} bytes", self.member.raw_length));
-        }
-        Ok(lines)
+        self.gunzip.push(slice, self.left == 0)
     }
 
     /// All of it has come, and `rows` are decoded, the last of them whole or not.
@@ -226,8 +211,8 @@ impl OpenMember {
         if self.crc32c != *crc32c {
             return Err(format!("its checksum is {:08x}, not {crc32c:08x}", self.crc32c));
         }
-        if self.raw_length != *raw_length {
-            return Err(format!("it unpacks to {} bytes, not {raw_length}", self.raw_length));
+        if self.gunzip.given() != *raw_length {
+            return Err(format!("it unpacks to {} bytes, not {raw_length}", self.gunzip.given()));
         }
         let rows = rows - self.rows_before;
         if !whole || rows != stats.records {
@@ -264,4 +249,60 @@ fn from_base64(column: &ArrayRef) -> Result<ArrayRef, String> {
         bytes.append_value(&decoded);
     }
     Ok(Arc::new(bytes.finish()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use logboom_fuzz::fuzz;
+
+    use super::*;
+    use crate::table::FileStats;
+
+    const LINE: &[u8] = br#"{"timestamp":"2026-01-01T00:00:00Z","observed_timestamp":"2026-01-01T00:00:00.5Z","category":"a","host":"h","source":"s","severity_number":9,"severity_text":"INFO","body":"b\u00e9\n","body_bytes":"/w==","attributes":{"k":"v","n":null},"trace_id":"ab","stream":"x","seq":1}
+"#;
+
+    /// All that `lines` unpack to, of an index that says what is true of their gzip.
+    fn decoded(lines: &[u8], gzip: &[u8], rows: usize) -> Result<u64, Error> {
+        let member = Member {
+            path: "_json/x".into(),
+            offset: 0,
+            length: gzip.len() as u64,
+            raw_length: lines.len() as u64,
+            crc32c: crc32c::crc32c(gzip),
+            stats: FileStats { records: rows as u64, ..FileStats::default() },
+        };
+        let mut decoder = Decoder::new([member], file_schema(), 1000);
+        decoder.push(gzip.to_vec().into());
+        let mut found = 0;
+        while let Some(batch) = decoder.next_batch()? {
+            found += batch.num_rows() as u64;
+        }
+        Ok(found)
+    }
+
+    #[test]
+    fn no_lines_of_a_member_make_it_panic() {
+        fuzz(&[LINE, &LINE.repeat(3)], |lines| {
+            // Stored, not compressed: the lines are what is tried here.
+            let mut gzip = GzEncoder::new(Vec::new(), Compression::none());
+            gzip.write_all(lines).unwrap();
+            let rows = lines.iter().filter(|byte| **byte == b'\n').count();
+            let _ = decoded(lines, &gzip.finish().unwrap(), rows);
+        });
+    }
+
+    #[test]
+    fn no_gzip_of_a_member_makes_it_panic_or_unpack_to_more_than_it_says() {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(LINE).unwrap();
+        fuzz(&[&gzip.finish().unwrap()], |bytes| {
+            if let Ok(rows) = decoded(LINE, bytes, 1) {
+                assert!(rows <= 1, "{rows}");
+            }
+        });
+    }
 }

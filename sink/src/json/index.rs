@@ -224,3 +224,40 @@ pub async fn listed_files(store: &Store, indexes: &[SnapshotFile]) -> Result<Vec
     );
     Ok(files.await?.into_values().collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use logboom_fuzz::fuzz;
+
+    use super::*;
+
+    #[test]
+    fn no_bytes_of_an_index_make_the_reader_panic_or_name_another_object() {
+        let name = Name::new_index(jiff::civil::date(2026, 3, 1)).listed(0).to_string();
+        let stats = FileStats {
+            records: 7,
+            timestamp: Some((1, 2)),
+            observed_timestamp: Some((3, 4)),
+            category: Some(("a".into(), "a".into())),
+            host: Some(("h".into(), "i".into())),
+            ..FileStats::default()
+        };
+        let member = Member { path: name.as_str().into(), offset: 5, length: 100, raw_length: 900, crc32c: 6, stats };
+        let seed = |compression| {
+            let mut content = Vec::new();
+            let properties = WriterProperties::builder().set_compression(compression).build();
+            let mut writer = ArrowWriter::try_new(&mut content, index_schema(), Some(properties)).unwrap();
+            writer.write(&rows(&[member.clone(), member.clone()]).unwrap()).unwrap();
+            writer.close().unwrap();
+            content
+        };
+        let (plain, zstd) = (seed(Compression::UNCOMPRESSED), seed(Compression::ZSTD(ZstdLevel::default())));
+        assert_eq!(parse(plain.clone().into()).unwrap().len(), 2);
+        fuzz(&[&plain, &zstd], |bytes| {
+            for member in parse(bytes.to_vec().into()).unwrap_or_default() {
+                assert!(matches!(Name::parse(&member.path), Some(Name::Json { .. })), "{}", member.path);
+                assert!(member.raw_length <= RAW_LENGTH_MAX && member.offset.checked_add(member.length).is_some());
+            }
+        });
+    }
+}

@@ -14,9 +14,10 @@
 //! refuses everything until the process is started again.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::ops::Range;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,6 +33,10 @@ use object_store::{
 };
 
 use crate::paths::LOG_FOLDER;
+
+/// Readers of a table in a folder are those of the folder's group; others see nothing of it.
+const FILE_MODE: u32 = 0o640;
+const FOLDER_MODE: u32 = 0o750;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -57,7 +62,7 @@ pub(super) fn create_folder(path: &FsPath) -> io::Result<()> {
         None => return Err(io::ErrorKind::NotFound.into()),
     };
     create_folder(parent)?;
-    match fs::create_dir(path) {
+    match DirBuilder::new().mode(FOLDER_MODE).create(path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
         result => result?,
     }
@@ -76,11 +81,12 @@ fn stage(target: &FsPath) -> io::Result<(File, PathBuf)> {
         let mut name = target.as_os_str().to_owned();
         name.push(format!("#{}", rand::random::<u32>()));
         let path = PathBuf::from(name);
-        match OpenOptions::new().write(true).create_new(true).open(&path) {
+        match OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&path) {
             Ok(file) => return Ok((file, path)),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(target.parent().ok_or(io::ErrorKind::NotFound)?)?;
+                let folder = target.parent().ok_or(io::ErrorKind::NotFound)?;
+                DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
             }
             Err(e) => return Err(e),
         }
@@ -260,6 +266,8 @@ impl MultipartUpload for DurableUpload {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use futures::TryStreamExt;
     use object_store::{ObjectStoreExt, WriteMultipart};
 
@@ -284,6 +292,29 @@ mod tests {
         assert_eq!(folder.get(&name).await.unwrap().bytes().await.unwrap(), "three");
         let left: Vec<_> = fs::read_dir(dir.path().join("_delta_log")).unwrap().collect();
         assert_eq!(left.len(), 1, "staged files are removed: {left:?}");
+    }
+
+    #[tokio::test]
+    async fn others_read_no_file_of_a_local_table() {
+        let (dir, folder) = folder();
+        folder.put_opts(&Path::from("_delta_log/1.json"), "one".into(), PutMode::Create.into()).await.unwrap();
+        folder.put(&Path::from("date=2026-01-01/x.parquet"), "x".into()).await.unwrap();
+        let mut upload = WriteMultipart::new(folder.put_multipart(&Path::from("parts/x.parquet")).await.unwrap());
+        upload.write(b"x");
+        upload.finish().await.unwrap();
+        create_folder(&dir.path().join("a/b")).unwrap();
+        for (path, mode) in [
+            ("_delta_log", 0o750),
+            ("_delta_log/1.json", 0o640),
+            ("date=2026-01-01/x.parquet", 0o640),
+            ("parts/x.parquet", 0o640),
+            ("a/b", 0o750),
+        ] {
+            let found = dir.path().join(path).metadata().unwrap().permissions().mode() & 0o777;
+            // The umask of whoever runs this may take more away.
+            assert_eq!(found & !mode, 0, "{path} has mode {found:o}");
+            assert_eq!(found & 0o700, mode & 0o700, "{path} has mode {found:o}");
+        }
     }
 
     #[tokio::test]

@@ -151,6 +151,8 @@ fn prefix(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use logboom_fuzz::fuzz;
+
     use super::*;
 
     fn stats() -> FileStats {
@@ -246,5 +248,19 @@ mod tests {
         let nulls = BTreeMap::from([("c".into(), 1)]);
         assert_eq!(read, FileStats { records: 9, nulls, ..FileStats::default() });
         assert_eq!(FileStats::from_json("x", FileFormat::Parquet), None);
+    }
+
+    #[test]
+    fn no_statistics_make_it_panic_and_what_is_read_can_be_written() {
+        let index = FileStats { members: Some(7), ..stats() }.to_json();
+        fuzz(&[stats().to_json().as_bytes(), index.as_bytes()], |bytes| {
+            let Ok(text) = std::str::from_utf8(bytes) else { return };
+            for format in [FileFormat::Parquet, FileFormat::Json] {
+                if let Some(read) = FileStats::from_json(text, format) {
+                    let again = FileStats::from_json(&read.to_json(), format).unwrap();
+                    assert_eq!((again.records, again.members), (read.records, read.members));
+                }
+            }
+        });
     }
 }

@@ -1,5 +1,7 @@
 //! The line and the index, byte for byte: files that were written stay readable for as long as people keep them.
 
+#![expect(clippy::disallowed_types, reason = "it unpacks what it has packed itself")]
+
 use crate::fixture::{Row, batch, members, object, row, settings, store, write};
 
 #[tokio::test]

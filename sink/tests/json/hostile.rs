@@ -1,5 +1,7 @@
 //! Files and indexes that are not what they say: an error that names them, never a panic, never more memory than allowed.
 
+#![expect(clippy::disallowed_types, reason = "it unpacks what it has packed itself")]
+
 use std::io::Write;
 use std::sync::Arc;
 

@@ -1,5 +1,7 @@
 //! How JSON files are cut, and that what the index says of them is true.
 
+#![expect(clippy::disallowed_types, reason = "it unpacks what it has packed itself")]
+
 use std::collections::BTreeMap;
 use std::io::Read;
 

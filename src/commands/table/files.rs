@@ -1,11 +1,12 @@
 //! `logboom table files`.
 
-use std::io::{BufWriter, Write, stdout};
+use std::io::{BufWriter, IsTerminal, Write, stdout};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 use jiff::Timestamp;
 use jiff::civil::Date;
+use logboom_config::on_one_line;
 use logboom_sink::json::listed_files;
 use logboom_sink::table::Snapshot;
 use logboom_sink::{FileFormat, Store};
@@ -39,11 +40,14 @@ pub async fn run(args: FilesArgs) -> Result<()> {
         files = listed_files(&store, &files).await?;
     }
     files.sort_by(|a, b| (a.date, &a.path).cmp(&(b.date, &b.path)));
+    let is_terminal = stdout().is_terminal();
     let mut out = BufWriter::new(stdout().lock());
     for file in files {
         let place = place(&store, &file.path);
         if !args.place.json {
-            writeln!(out, "{place}")?;
+            // A program gets the name as it is.
+            let shown = if is_terminal { on_one_line(&place) } else { place };
+            writeln!(out, "{shown}")?;
             continue;
         }
         let stats = file.stats.unwrap_or_default();

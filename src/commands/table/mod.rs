@@ -19,7 +19,7 @@ use clap::{Args, Subcommand};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use indicatif::{ProgressBar, ProgressStyle};
-use logboom_config::Sink;
+use logboom_config::{Sink, on_one_line};
 use logboom_sink::Store;
 use logboom_sink::maintain::{self, Control};
 
@@ -135,12 +135,12 @@ impl Drop for Bar {
     }
 }
 
-/// A table for people, with these heads; numbers stand to the right.
+/// A table for people, with these heads; numbers stand to the right. What is in it may be of others who write to the store.
 fn table<const N: usize>(heads: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
     let mut table = Table::new();
     table.load_preset(UTF8_FULL_CONDENSED).set_header(heads);
     let mut numeric = [true; N];
-    for row in rows {
+    for row in rows.into_iter().map(|row| row.map(|cell| on_one_line(&cell))) {
         for (numeric, cell) in numeric.iter_mut().zip(&row) {
             *numeric &= cell.starts_with(|c: char| c.is_ascii_digit()) && !cell.contains('-') || cell.is_empty();
         }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
-use logboom_config::HumanDuration;
+use logboom_config::{HumanDuration, on_one_line};
 use logboom_sink::maintain::vacuum;
 use logboom_sink::table::clean_up;
 use serde_json::json;
@@ -45,7 +45,7 @@ pub async fn run(args: VacuumArgs) -> Result<()> {
         return Ok(());
     }
     if args.dry_run {
-        done.garbage.iter().for_each(|garbage| println!("{}", garbage.path));
+        done.garbage.iter().for_each(|garbage| println!("{}", on_one_line(&garbage.path)));
     }
     println!(
         "{} {}, {}; {}, {}, wait until their grace is over",

@@ -9,7 +9,7 @@ use anyhow::{Result, anyhow};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
-use logboom_config::HumanDuration;
+use logboom_config::{HumanDuration, harmless};
 use logboom_sink::table::Snapshot;
 use logboom_sink::verify::{Progress, Scope, verify};
 use logboom_sink::{Error, Store};
@@ -87,7 +87,7 @@ pub async fn run(args: VerifyArgs) -> Result<()> {
     let mut out = stdout().lock();
     match args.json {
         true => writeln!(out, "{}", serde_json::to_string(&report)?)?,
-        false => write!(out, "{report}")?,
+        false => write!(out, "{}", harmless(&report.to_string()))?,
     }
     match report.complete {
         true => Ok(()),

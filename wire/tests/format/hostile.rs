@@ -1,5 +1,7 @@
 //! Bytes from a peer that computes checksums but means no good.
 
+#![expect(clippy::disallowed_methods, reason = "it unpacks what it has packed itself")]
+
 use arrow_array::{Int64Array, RecordBatch, StringArray};
 use arrow_ipc::CompressionType;
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
@@ -52,7 +54,7 @@ impl Random {
 }
 
 /// A block of this header and payload, with lengths and checksums that are right.
-fn sealed(header: &[u8], payload: &[u8]) -> Bytes {
+pub fn sealed(header: &[u8], payload: &[u8]) -> Bytes {
     let mut bytes = b"LBLK\x01\0\0\0".to_vec();
     bytes.extend((header.len() as u32).to_le_bytes());
     bytes.extend((payload.len() as u32).to_le_bytes());
@@ -65,7 +67,7 @@ fn sealed(header: &[u8], payload: &[u8]) -> Bytes {
 }
 
 /// A block of one run, with these columns as its header says.
-fn with_stream(raw: &[u8], rows: u32, raw_bytes: u32) -> Bytes {
+pub fn with_stream(raw: &[u8], rows: u32, raw_bytes: u32) -> Bytes {
     with_compressed(&zstd::bulk::compress(raw, 1).unwrap(), rows, raw_bytes)
 }
 
@@ -83,7 +85,7 @@ fn with_compressed(payload: &[u8], rows: u32, raw_bytes: u32) -> Bytes {
     sealed(&header, payload)
 }
 
-fn raw_streams(block: &Block) -> Vec<Vec<u8>> {
+pub fn raw_streams(block: &Block) -> Vec<Vec<u8>> {
     let mut payload = &block.bytes()[PREFIX_BYTES + Prefix::parse(block.bytes()).unwrap().header_bytes()..];
     let mut streams = Vec::new();
     for run in &block.header().runs {

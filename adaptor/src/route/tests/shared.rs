@@ -1,4 +1,5 @@
 use super::*;
+use crate::source::testing::fuzz;
 use crate::source::{Batch, Inlet};
 
 #[test]
@@ -185,7 +186,7 @@ sample = 0.9
     source.max_line = 64;
     let mut funnel = Funnel::new(&source, &context, None);
     let corpus: [&[u8]; 4] = [b"", b"a.b\xc3\xa9=k{", b"\x01\x02abcdef0123456789", &[b'x'; 300]];
-    crate::source::testing::fuzz(&corpus, |bytes| {
+    fuzz(&corpus, |bytes| {
         let text = String::from_utf8_lossy(bytes);
         let texts: Vec<&str> = text.split('=').collect();
         let attributes: Vec<_> = texts.windows(2).map(|pair| (pair[0], pair[1])).chain([("a.b", texts[0])]).collect();

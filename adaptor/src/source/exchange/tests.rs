@@ -94,8 +94,13 @@ fn connected(rig: &Rig, admitted: bool) -> (UnixStream, JoinHandle<()>) {
     let (client, server) = UnixStream::pair().unwrap();
     let inlet = Inlet::new(Source::new("in", SourceKind::Stdin), rig.context.clone());
     let protocol = Bytes { inlet: inlet.clone(), admitted, has_room: false };
-    let connection =
-        Connection { stream: Stream::Unix(server), peer: None, idle: Duration::ZERO, stop: rig.stop.clone() };
+    let connection = Connection {
+        stream: Stream::Unix(server),
+        peer: None,
+        credentials: None,
+        idle: Duration::ZERO,
+        stop: rig.stop.clone(),
+    };
     (client, tokio::spawn(serve(inlet, shared(), protocol, connection)))
 }
 

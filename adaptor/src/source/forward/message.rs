@@ -13,9 +13,10 @@
 
 use std::ops::Range;
 
+use logboom_wire::decompress::Compression;
+
 use super::msgpack::{Item, Malformed, Reader, Scanner, Value};
 use super::record::{self, Event};
-use crate::source::decompress::Compression;
 use crate::source::exchange::Violation;
 
 /// Bytes of a tag, at most.

@@ -32,9 +32,9 @@ use std::sync::Arc;
 use futures::FutureExt;
 use logboom_config::{ForwardSource, Secret, Source, Transport};
 use logboom_security::Live;
+use logboom_wire::decompress::{Bounds, Compression, decompress};
 use tokio_util::sync::CancellationToken;
 
-use super::decompress::{Bounds, Compression, decompress};
 use super::exchange::{self, Protocol, RECORD_BYTES, Round, Shared, Step, Violation};
 use super::funnel::Funnel;
 use super::net;

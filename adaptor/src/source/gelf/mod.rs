@@ -14,11 +14,11 @@ use std::time::Instant;
 
 use futures::FutureExt;
 use logboom_config::{GelfSource, Source, Transport};
+use logboom_wire::decompress::{Bounds, Compression, DecompressError, decompress};
 use memchr::memchr;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::decompress::{Bounds, Compression, DecompressError, decompress};
 use super::net::{self, Datagram, DatagramSocket, Decoder};
 use super::{Context, Inlet, Malformed, Running};
 use crate::counters::Counters;

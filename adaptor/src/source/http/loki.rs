@@ -9,12 +9,12 @@ use std::borrow::Cow;
 use hyper::header::CONTENT_ENCODING;
 use hyper::{Method, Response, StatusCode};
 use logboom_wire::Record;
+use logboom_wire::decompress::Compression;
 use serde_json::value::RawValue;
 
 use super::Shared;
 use super::document::{Pairs, set};
 use crate::source::Malformed;
-use crate::source::decompress::Compression;
 use crate::source::json::{all, elements, members, parse, text, values};
 use crate::source::net::http::{Answer, Ask, Refusal, Taker, empty, media_type, text as text_answer};
 use crate::source::protobuf::Message;

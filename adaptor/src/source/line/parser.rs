@@ -100,6 +100,16 @@ impl Parser {
         Self::with_funnel(source, context, Funnel::of_file(source, context, path, at))
     }
 
+    /// Gives all records these attributes, whatever they say themselves: what the kernel says of a peer. `keys` has their keys.
+    pub(crate) fn vouch_for<'a>(
+        &mut self,
+        keys: &'static [&'static str],
+        attributes: impl Iterator<Item = (&'a str, &'a str)>,
+    ) {
+        self.output.funnel.vouch_for(keys);
+        self.output.funnel.set_common(attributes);
+    }
+
     fn with_funnel(source: &Source, context: &Context, funnel: Funnel) -> Self {
         let rules = Arc::new(Rules::of(source));
         let joins = source.parsing.multiline.is_some() || is_container(source);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use logboom_security::{HANDSHAKE_TIMEOUT, LOOK_INTERVAL, ServerTls, explain};
+use tokio::net::unix::UCred;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -39,6 +40,8 @@ pub(in crate::source) struct Connection {
     pub(in crate::source) stream: Stream,
     /// The peer's address, where it has one.
     pub(in crate::source) peer: Option<IpAddr>,
+    /// Who connected to a Unix socket, as the kernel says.
+    pub(in crate::source) credentials: Option<UCred>,
     /// Zero: it may be idle for ever.
     pub(in crate::source) idle: Duration,
     /// The source is to end: take what was sent, answer it, and close.
@@ -186,7 +189,14 @@ where
                     }
                 }
             };
-            serve(Connection { stream, peer, idle, stop }).await;
+            let credentials = match &stream {
+                Stream::Unix(stream) => stream.peer_cred().ok(),
+                _ => None,
+            };
+            if let Some(who) = &credentials {
+                debug!(%source, pid = who.pid(), uid = who.uid(), gid = who.gid(), "a process has connected");
+            }
+            serve(Connection { stream, peer, credentials, idle, stop }).await;
             drop(permit);
         });
     }

@@ -12,10 +12,10 @@ use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::http::HeaderName;
 use hyper::{HeaderMap, Method, Response, StatusCode, Version};
+use logboom_wire::decompress::Compression;
 
 use super::http::response;
 use super::{Encoding, Export};
-use crate::source::decompress::Compression;
 use crate::source::net::http::{Answer, Ask, Refusal, authorized, empty, encoding};
 use crate::source::protobuf::{put_bytes, put_varint};
 

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use logboom_config::{SourceKind, UnixSource};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -22,14 +23,25 @@ const READ_BYTES_FIRST: usize = 8 << 10;
 /// Bytes that a busy one is read with.
 const READ_BYTES_MAX: usize = 64 << 10;
 
+/// Attributes that say who connected, by the names of OpenTelemetry.
+const PEER: [&str; 3] = ["process.pid", "process.user.id", "process.group.id"];
+
 /// Answers that may wait, each at most some 200 bytes. With more, the connection is not read until one is given.
 pub(super) const WAITING_MAX: usize = 1024;
 
 /// Serves a connection to its end: its peer closes it, it is idle for too long, or it is told to stop.
-pub(super) async fn serve(inlet: Arc<Inlet>, parser: Parser, connection: Connection) {
+pub(super) async fn serve(inlet: Arc<Inlet>, mut parser: Parser, connection: Connection) {
     let (sender, queue) = mpsc::channel(WAITING_MAX);
     let gone = CancellationToken::new();
-    let Connection { stream, idle, stop, .. } = connection;
+    let Connection { stream, credentials, idle, stop, .. } = connection;
+    if let (Some(who), SourceKind::Unix(UnixSource { peer_credentials: true, .. })) =
+        (credentials, &inlet.source().kind)
+    {
+        let pid = who.pid().map(|pid| pid.to_string());
+        let values = [pid, Some(who.uid().to_string()), Some(who.gid().to_string())];
+        let known = PEER.iter().zip(&values).filter_map(|(key, value)| Some((*key, value.as_deref()?)));
+        parser.vouch_for(&PEER, known);
+    }
     let (reader, writer) = tokio::io::split(stream);
     let lines = Lines {
         parser,

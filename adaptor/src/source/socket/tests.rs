@@ -528,6 +528,27 @@ mod binding {
     }
 
     #[tokio::test]
+    async fn a_record_of_a_unix_socket_says_who_sent_it() {
+        let (rig, folder) = (Rig::new(), tempfile::tempdir().unwrap());
+        let path = folder.path().join("socket");
+        let settings = UnixSource { peer_credentials: true, ..UnixSource::at(&path) };
+        let running = rig.unix(Format::Json, settings).await;
+        let mut client = UnixStream::connect(&path).await.unwrap();
+        client.write_all(b"plain\n{\"body\":\"forged\",\"process.user.id\":\"0\",\"k\":\"v\"}\n").await.unwrap();
+        client.write_all(b"{\"body\":\"nested\",\"attributes\":{\"process.pid\":\"1\"}}\n").await.unwrap();
+        let bodies = rig.bodies(3).await;
+        let seen = rig.synced.lock().unwrap().clone();
+        let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        for seen in &seen {
+            assert_eq!(seen.attributes["process.pid"], std::process::id().to_string(), "{seen:?}");
+            assert_eq!(seen.attributes["process.user.id"], user.to_string(), "{seen:?}");
+            assert_eq!(seen.attributes["process.group.id"], group.to_string(), "{seen:?}");
+        }
+        assert_eq!((bodies.len(), seen[1].attributes.get("k").map(String::as_str)), (3, Some("v")), "{seen:?}");
+        rig.stop(running).await;
+    }
+
+    #[tokio::test]
     async fn the_socket_of_a_dead_process_is_replaced() {
         let (rig, folder) = (Rig::new(), tempfile::tempdir().unwrap());
         let path = folder.path().join("socket");

@@ -1,8 +1,11 @@
 //! The spool as a whole, on real folders: a writer behind an intake, readers, restarts, and everything that disks do.
 
 mod damage;
+mod flips;
 mod full;
+mod fuzzed;
 mod golden;
+mod image;
 mod losses;
 mod recovery;
 mod sync_failure;

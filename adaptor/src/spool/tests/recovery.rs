@@ -1,3 +1,5 @@
+use std::os::unix::fs::PermissionsExt;
+
 use super::*;
 use crate::spool::SpoolError;
 
@@ -166,13 +168,44 @@ fn a_segment_with_a_damaged_header_is_set_aside_whole() {
     drop(spool);
     let path = &segments(&settings, stream)[1];
     let mut bytes = fs::read(path).unwrap();
-    bytes[30] ^= 1;
+    bytes[30] ^= 3;
     fs::write(path, &bytes).unwrap();
     let (spool, _, counters) = open(&settings);
     assert_eq!(drain(&spool), records_of_blocks([1, 3]));
     assert_eq!((counters.frames_quarantined.get(), counters.records_quarantined.get()), (1, 2));
     let name = format!("{stream}-{}", path.file_name().unwrap().to_str().unwrap());
     assert_eq!(fs::read(folder.path().join("quarantine").join(name)).unwrap(), bytes);
+}
+
+#[test]
+fn nobody_else_reads_what_is_in_the_spool() {
+    fn check(folder: &Path, seen: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let mode = path.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, if path.is_dir() { 0o700 } else { 0o600 }, "{mode:o} {}", path.display());
+            seen.push(path.file_name().unwrap().to_string_lossy().into_owned());
+            if path.is_dir() {
+                check(&path, seen);
+            }
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(&folder.path().join("spool"));
+    let (spool, ..) = open(&settings);
+    let stream = write_blocks(&spool, 4);
+    let path = &segments(&settings, stream)[1];
+    let mut bytes = fs::read(path).unwrap();
+    bytes[60] ^= 1;
+    fs::write(path, bytes).unwrap();
+    let _ = read_all(&spool);
+    spool.trim(stream, 1).unwrap();
+    let mut seen = Vec::new();
+    check(folder.path(), &mut seen);
+    for name in ["lock", "reserve", "positions", "quarantine"] {
+        assert!(seen.iter().any(|seen| seen == name), "{name} in {seen:?}");
+    }
+    assert!(seen.iter().any(|name| name.ends_with(".seg")) && seen.iter().any(|name| name.ends_with(".bad")));
 }
 
 #[test]

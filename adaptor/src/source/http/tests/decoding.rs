@@ -214,6 +214,10 @@ fn labels_are_read_as_prometheus_writes_them() {
     ] {
         assert!(read(wrong).is_err(), "{wrong}");
     }
+}
+
+#[test]
+fn no_labels_make_it_panic() {
     fuzz(&[br#"{a="x,}\"\\\n\t\u00e9\xc3\xa9\351", b=`\n"`, }"#], |bytes| {
         drop(loki::labels(&String::from_utf8_lossy(bytes)).map(drop));
     });

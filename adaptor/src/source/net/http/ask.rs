@@ -18,13 +18,13 @@ use hyper::http::request::Parts;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use logboom_config::{TokenHash, Tokens};
 use logboom_security::Live;
+use logboom_wire::decompress::{Compression, DecompressError, decompress};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::{Answer, DRAIN_TIME, Door, RECORDS_MAX, error, room_bytes};
-use crate::source::decompress::{Compression, DecompressError, decompress};
 use crate::source::{Inlet, Malformed};
 
 /// A body must go on by this many bytes within each of its deadlines.

@@ -33,6 +33,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use logboom_wire::decompress::Bounds;
 use tokio::io::AsyncReadExt;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -48,7 +49,6 @@ pub(in crate::source) use store::Taker;
 use super::listener::serve_named;
 use super::{Allowed, Connection, DRAIN_QUIET, DRAIN_TIME, Listener, Stream};
 use crate::counters::Counters;
-use crate::source::decompress::Bounds;
 
 /// What ALPN may choose from, where a listener has TLS.
 pub(crate) const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -165,7 +165,7 @@ async fn connection_of<F>(
 ) where
     F: Future<Output = Response<Answer>> + Send + 'static,
 {
-    let Connection { stream, peer, idle, stop } = connection;
+    let Connection { stream, peer, idle, stop, .. } = connection;
     let pulse = Arc::new(Pulse::new());
     let mut stream = Watched::new(stream, pulse.clone());
     let late = |http2| overdue(pulse.clone(), door.limits, idle, http2);

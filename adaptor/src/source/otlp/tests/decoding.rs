@@ -381,14 +381,22 @@ fn a_request_that_would_take_much_memory_for_few_bytes_is_refused() {
     assert_eq!(wholes[0].attributes.len(), 257, "256 of its own, and one of its resource");
 }
 
+/// Some of all kinds.
+fn requests() -> Vec<Request> {
+    let mut maker = Maker(StdRng::seed_from_u64(4));
+    (0..5).map(|_| maker.request()).collect()
+}
+
 #[test]
 fn no_bytes_make_it_panic() {
-    let mut maker = Maker(StdRng::seed_from_u64(4));
-    let requests: Vec<_> = (0..5).map(|_| maker.request()).collect();
-    let protos: Vec<_> = requests.iter().map(Request::encode_to_vec).collect();
+    let protos: Vec<_> = requests().iter().map(Request::encode_to_vec).collect();
     let corpus: Vec<_> = protos.iter().map(Vec::as_slice).collect();
     fuzz(&corpus, |bytes| drop(of_proto(bytes)));
-    let jsons: Vec<_> = requests.iter().map(json_of).collect();
+}
+
+#[test]
+fn no_text_makes_it_panic() {
+    let jsons: Vec<_> = requests().iter().map(json_of).collect();
     let corpus: Vec<_> = jsons.iter().map(String::as_bytes).collect();
     fuzz(&corpus, |bytes| drop(wholes(&source(), |taker| in_json::read(bytes, taker))));
 }

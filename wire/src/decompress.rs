@@ -1,10 +1,21 @@
-//! The one place where what producers compressed is decompressed: never beyond limits that are known before.
+//! The one place where anything is decompressed: never beyond a limit that is known before.
+//!
+//! A few bytes can claim to be, or become, any number of bytes. So nothing here believes a length in the input, and
+//! every way in takes what may come of it: [`decompress`] for what producers send, [`Gunzip`] for what is read in slices,
+//! and [`exactly`] for the runs of a block, whose header says their length. `clippy.toml` forbids the libraries' own
+//! decoders everywhere else.
 
-use std::io::{self, Read};
+#![expect(clippy::disallowed_types, reason = "this is the one place")]
+
+use std::cell::RefCell;
+use std::io::{self, Read, Write};
+use std::mem;
+
+use flate2::write::GzDecoder;
 
 /// How bytes are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Compression {
+pub enum Compression {
     /// RFC 1952, of one member or more.
     Gzip,
     /// RFC 1950.
@@ -17,18 +28,18 @@ pub(crate) enum Compression {
 
 /// What is allowed to come of compressed bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Bounds {
+pub struct Bounds {
     /// The most bytes.
-    pub(crate) bytes_max: usize,
+    pub bytes_max: usize,
     /// The most times the compressed size, where that is more than [`RATIO_BYTES_MIN`].
-    pub(crate) ratio_max: usize,
+    pub ratio_max: usize,
 }
 
 /// What comes of compressed bytes may always have this many: so little is no harm, whatever it was packed into.
 ///
 /// Batches of most shippers are smaller. Logs with times or numbers in them shrink 40 to 150 times at most, and the same
 /// line again and again 300 times with DEFLATE, whose bound is 1032; but 10,000 times with Zstandard.
-pub(crate) const RATIO_BYTES_MIN: usize = 4 << 20;
+pub const RATIO_BYTES_MIN: usize = 4 << 20;
 
 impl Bounds {
     /// How much may come of `compressed` bytes, and the error when it is more.
@@ -43,7 +54,7 @@ impl Bounds {
 
 /// Why bytes were not decompressed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum DecompressError {
+pub enum DecompressError {
     /// There is more in it than is allowed.
     #[error("it has more than {0} bytes when decompressed, which is `max_frame`")]
     TooLarge(usize),
@@ -56,11 +67,7 @@ pub(crate) enum DecompressError {
 }
 
 /// The bytes behind `compressed`, within `bounds`. Memory grows with what is there, not with what a header claims.
-pub(crate) fn decompress(
-    compression: Compression,
-    compressed: &[u8],
-    bounds: Bounds,
-) -> Result<Vec<u8>, DecompressError> {
+pub fn decompress(compression: Compression, compressed: &[u8], bounds: Bounds) -> Result<Vec<u8>, DecompressError> {
     let (bytes_max, too_much) = bounds.of(compressed.len());
     let bytes = match compression {
         Compression::Gzip => read(flate2::read::MultiGzDecoder::new(compressed), bytes_max)?,
@@ -94,12 +101,77 @@ fn read(decoder: impl Read, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
     Ok((bytes.len() <= bytes_max).then_some(bytes))
 }
 
+/// The `length` bytes behind `compressed`, one Zstandard frame. `length` was checked to be reasonable.
+///
+/// # Errors
+/// It is damaged, or has another length.
+pub(crate) fn exactly(compressed: &[u8], length: usize) -> Result<Vec<u8>, String> {
+    // A new decompressor takes about as long as a small run.
+    thread_local! {
+        static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+    }
+    let bytes = DECOMPRESSOR.with_borrow_mut(|decompressor| {
+        let decompressor = match decompressor {
+            Some(decompressor) => decompressor,
+            none => none.insert(zstd::bulk::Decompressor::new()?),
+        };
+        decompressor.decompress(compressed, length)
+    });
+    let bytes = bytes.map_err(|error| error.to_string())?;
+    match bytes.len() == length {
+        true => Ok(bytes),
+        false => Err(format!("{} bytes where {length} were announced", bytes.len())),
+    }
+}
+
+/// Unpacks one member of gzip, a slice at a time.
+pub struct Gunzip {
+    gunzip: GzDecoder<Vec<u8>>,
+    bytes_max: u64,
+    given: u64,
+}
+
+impl Gunzip {
+    /// The most bytes that may be pushed at once. Deflate gives at most 1032 bytes for one, so a bomb gives 8 MiB before it
+    /// is seen.
+    pub const SLICE_BYTES: usize = 8 << 10;
+
+    /// For a member that unpacks to at most `bytes_max` bytes.
+    pub fn new(bytes_max: u64) -> Self {
+        Self { gunzip: GzDecoder::new(Vec::new()), bytes_max, given: 0 }
+    }
+
+    /// Takes the next bytes of the member, at most [`Self::SLICE_BYTES`], the last ones if `is_last`, and gives what they
+    /// unpack to.
+    ///
+    /// # Errors
+    /// It is no gzip, or there is more in it than it may have. Then this is of no more use.
+    pub fn push(&mut self, slice: &[u8], is_last: bool) -> Result<Vec<u8>, String> {
+        assert!(slice.len() <= Self::SLICE_BYTES, "{} bytes at once", slice.len());
+        let mut unpacked = self.gunzip.write_all(slice);
+        if is_last {
+            unpacked = unpacked.and_then(|()| self.gunzip.try_finish());
+        }
+        unpacked.map_err(|error| format!("it is no gzip: {error}"))?;
+        let bytes = mem::take(self.gunzip.get_mut());
+        self.given += bytes.len() as u64;
+        match self.given <= self.bytes_max {
+            true => Ok(bytes),
+            false => Err(format!("it unpacks to more than {} bytes", self.bytes_max)),
+        }
+    }
+
+    /// How many bytes it has given.
+    pub fn given(&self) -> u64 {
+        self.given
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use logboom_fuzz::fuzz;
 
     use super::*;
-    use crate::source::testing::gzip;
 
     /// Bounds that only the count of bytes matters of.
     const fn at_most(bytes_max: usize) -> Bounds {
@@ -111,7 +183,11 @@ mod tests {
     fn compress(compression: Compression, bytes: &[u8]) -> Vec<u8> {
         let level = flate2::Compression::fast();
         match compression {
-            Compression::Gzip => gzip(bytes),
+            Compression::Gzip => {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
+                encoder.write_all(bytes).unwrap();
+                encoder.finish().unwrap()
+            }
             Compression::Zlib => {
                 let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), level);
                 encoder.write_all(bytes).unwrap();
@@ -191,5 +267,30 @@ mod tests {
         }
         let claims_much = [0xff, 0xff, 0xff, 0x7f, 0];
         assert!(decompress(Compression::Snappy, &claims_much, at_most(usize::MAX / 2)).is_err());
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic_or_give_more_than_is_allowed() {
+        let text = b"a line of a log\n".repeat(20);
+        let seeds = ALL.map(|compression| compress(compression, &text));
+        fuzz(&seeds.each_ref().map(Vec::as_slice), |bytes| {
+            for compression in ALL {
+                if let Ok(bytes) = decompress(compression, bytes, at_most(10_000)) {
+                    assert!(bytes.len() <= 10_000 && bytes.capacity() <= 40_000, "{}", bytes.capacity());
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_bomb_is_found_out_slice_by_slice() {
+        let bomb = compress(Compression::Gzip, &vec![0; 20 << 20]);
+        let mut gunzip = Gunzip::new(1000);
+        let error = gunzip.push(&bomb[..Gunzip::SLICE_BYTES.min(bomb.len())], false).unwrap_err();
+        assert_eq!(error, "it unpacks to more than 1000 bytes");
+        assert!(gunzip.given() <= 1032 * Gunzip::SLICE_BYTES as u64);
+        assert!(exactly(&compress(Compression::Zstd, &[0; 1001]), 1000).is_err());
+        assert!(exactly(&compress(Compression::Zstd, &[0; 999]), 1000).is_err());
+        assert_eq!(exactly(&compress(Compression::Zstd, &[0; 1000]), 1000).unwrap(), [0; 1000]);
     }
 }
