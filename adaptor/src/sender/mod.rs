@@ -17,7 +17,7 @@ use logboom_wire::{Block, StreamId};
 use rand::Rng;
 use rand::seq::SliceRandom;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::codec::{FramedRead, FramedWrite};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -30,7 +30,9 @@ const BACKOFF_MIN: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// Bytes read from the spool at once.
 const READ_BYTES: usize = 4 << 20;
-/// Streams that are announced to a collector at the same time; the rest follow as these are done.
+/// Bytes of blocks that wait to be written to a connection.
+const QUEUE_BYTES: usize = 2 * READ_BYTES;
+/// Streams that are sent at the same time; the rest follow as these are through.
 const OPEN_STREAMS_MAX: usize = 64;
 
 /// What a sender needs to know.
@@ -72,12 +74,14 @@ enum ConnectionError {
     ConnectTimeout,
     #[error("{0}")]
     Spool(#[from] SpoolError),
+    #[error("it carried as many streams as a connection may; the rest go over the next one")]
+    UsedUp,
 }
 
 /// Sends until `stop`. Once `drain` is cancelled, asks the collector for an early commit and returns as soon as
 /// everything in the spool is committed.
 pub async fn run(settings: Settings, spool: Arc<Spool>, drain: CancellationToken, stop: CancellationToken) {
-    let mut sender = Sender { settings, spool, drain, backoff: BACKOFF_MIN };
+    let mut sender = Sender { settings, spool, drain, backoff: BACKOFF_MIN, left: None };
     stop.run_until_cancelled(sender.run()).await;
 }
 
@@ -86,6 +90,8 @@ struct Sender {
     spool: Arc<Spool>,
     drain: CancellationToken,
     backoff: Duration,
+    /// The collector of the last connection.
+    left: Option<SocketAddr>,
 }
 
 impl Sender {
@@ -98,6 +104,7 @@ impl Sender {
                 if self.drained() {
                     return;
                 }
+                self.left = Some(address);
                 match self.connect(&name, address).await {
                     Ok(()) => return,
                     Err(ConnectionError::Ended(Ended::Draining)) => {
@@ -127,7 +134,7 @@ impl Sender {
         tokio::time::sleep(wait).await;
     }
 
-    /// All addresses of all collectors, shuffled.
+    /// All addresses of all collectors, shuffled; that of the last connection comes last.
     async fn addresses(&mut self) -> Vec<(String, SocketAddr)> {
         let mut addresses = Vec::new();
         for name in &self.settings.collectors {
@@ -137,6 +144,7 @@ impl Sender {
             }
         }
         addresses.shuffle(&mut rand::rng());
+        addresses.sort_by_key(|(_, address)| Some(*address) == self.left);
         if addresses.is_empty() {
             self.pause().await;
         }
@@ -150,8 +158,9 @@ impl Sender {
         let _ = socket.set_nodelay(true);
         let (read, write) = socket.into_split();
         let mut incoming = FramedRead::new(read, AdaptorCodec::adaptor());
-        // Writing has a task of its own, so that a collector that takes no more blocks is still listened to.
-        let (outgoing, queue) = mpsc::channel(64);
+        // Writing has a task of its own, so that a collector that takes no more blocks is still listened to. What waits for
+        // it is bounded by permits, and nobody here ever waits for the queue: a silent peer would not be found out.
+        let (outgoing, queue) = mpsc::unbounded_channel();
         let writing = tokio::spawn(write_frames(FramedWrite::new(write, AdaptorCodec::adaptor()), queue));
         let result = self.converse(name, &mut incoming, &outgoing).await;
         drop(outgoing);
@@ -164,26 +173,28 @@ impl Sender {
         &mut self,
         name: &str,
         incoming: &mut FramedRead<tokio::net::tcp::OwnedReadHalf, Codec<ToCollector, ToAdaptor>>,
-        outgoing: &mpsc::Sender<Outgoing>,
+        outgoing: &mpsc::UnboundedSender<Outgoing>,
     ) -> Result<(), ConnectionError> {
         let token = self.settings.token.as_ref().map_or("", |token| token.expose());
         let (mut protocol, hello) = Protocol::new(Instant::now(), token, &self.settings.host);
         let mut readers = BTreeMap::new();
-        send(outgoing, hello).await?;
+        send(outgoing, hello)?;
         let mut changes = self.spool.changes();
         let mut ticks = tokio::time::interval(Duration::from_millis(500));
         let drain = self.drain.clone();
         let mut flush_asked = None;
+        let room = Arc::new(Semaphore::new(QUEUE_BYTES));
         loop {
-            let more = self.send_blocks(&mut protocol, &mut readers, outgoing).await?;
+            let full = room.available_permits() < READ_BYTES;
+            let more = !full && self.send_blocks(&mut protocol, &mut readers, outgoing, &room).await?;
             if drain.is_cancelled() {
                 if self.nothing_left() {
                     return Ok(());
                 }
                 let due = flush_asked.is_none_or(|at: Instant| at.elapsed() > Duration::from_secs(1));
-                if !more && due && protocol.credit() > 0 {
+                if !more && !full && due && protocol.credit() > 0 {
                     flush_asked = Some(Instant::now());
-                    send(outgoing, ToCollector::Flush).await?;
+                    send(outgoing, ToCollector::Flush)?;
                 }
             }
             let frame = tokio::select! {
@@ -192,6 +203,7 @@ impl Sender {
                 () = outgoing.closed() => return Err(ConnectionError::Closed),
                 () = drain.cancelled(), if flush_asked.is_none() && !drain.is_cancelled() => None,
                 () = std::future::ready(()), if more => None,
+                _ = room.acquire_many(READ_BYTES as u32), if full => None,
                 _ = ticks.tick() => None,
             };
             let now = Instant::now();
@@ -202,7 +214,7 @@ impl Sender {
             };
             for effect in effects {
                 match effect {
-                    Effect::Send(message) => send(outgoing, message).await?,
+                    Effect::Send(message) => send(outgoing, message)?,
                     Effect::Trim(stream, mark) => {
                         debug!(%stream, mark, "committed");
                         self.trim(stream, mark).await?;
@@ -240,14 +252,25 @@ impl Sender {
         &self,
         protocol: &mut Protocol,
         readers: &mut BTreeMap<u64, Reader>,
-        outgoing: &mpsc::Sender<Outgoing>,
+        outgoing: &mpsc::UnboundedSender<Outgoing>,
+        room: &Arc<Semaphore>,
     ) -> Result<bool, ConnectionError> {
         let streams = self.spool.streams();
         readers.retain(|generation, _| streams.iter().any(|stream| stream.generation == *generation));
         let waiting = |stream: &&StreamStatus| stream.last > stream.mark && self.settings.may_send(stream);
-        for stream in streams.iter().filter(waiting).take(OPEN_STREAMS_MAX) {
+        // Streams of which all is sent wait for a commit, and nobody waits for them.
+        let sent = |stream: &StreamStatus| protocol.sent_up_to(stream.id).is_some_and(|sent| sent >= stream.last);
+        let mut unsent: Vec<_> = streams.iter().filter(waiting).filter(|stream| !sent(stream)).collect();
+        if protocol.is_used_up() && !unsent.is_empty() {
+            unsent.retain(|stream| protocol.knows(stream.id));
+            if unsent.is_empty() {
+                return Err(ConnectionError::UsedUp);
+            }
+        }
+        unsent.truncate(OPEN_STREAMS_MAX);
+        for stream in unsent {
             if let Some(open) = protocol.open(Instant::now(), stream.id, stream.first) {
-                send(outgoing, open).await?;
+                send(outgoing, open)?;
                 continue;
             }
             let Some(after) = protocol.next_after(stream.id).filter(|after| *after < stream.last) else { continue };
@@ -272,7 +295,9 @@ impl Sender {
                     continue;
                 }
                 protocol.sent(Instant::now(), header.stream, header.number, block.bytes().len());
-                outgoing.send(Outgoing::Block(block)).await.map_err(|_| ConnectionError::Closed)?;
+                let bytes = block.bytes().len().min(room.available_permits()) as u32;
+                let permit = room.clone().try_acquire_many_owned(bytes).expect("nobody else takes of it");
+                outgoing.send(Outgoing::Block(block, permit)).map_err(|_| ConnectionError::Closed)?;
             }
             return Ok(true);
         }
@@ -282,21 +307,22 @@ impl Sender {
 
 enum Outgoing {
     Control(ToCollector),
-    Block(Block),
+    /// With its share of what may wait.
+    Block(Block, OwnedSemaphorePermit),
 }
 
-async fn send(outgoing: &mpsc::Sender<Outgoing>, message: ToCollector) -> Result<(), ConnectionError> {
-    outgoing.send(Outgoing::Control(message)).await.map_err(|_| ConnectionError::Closed)
+fn send(outgoing: &mpsc::UnboundedSender<Outgoing>, message: ToCollector) -> Result<(), ConnectionError> {
+    outgoing.send(Outgoing::Control(message)).map_err(|_| ConnectionError::Closed)
 }
 
 async fn write_frames(
     mut frames: FramedWrite<tokio::net::tcp::OwnedWriteHalf, Codec<ToCollector, ToAdaptor>>,
-    mut queue: mpsc::Receiver<Outgoing>,
+    mut queue: mpsc::UnboundedReceiver<Outgoing>,
 ) -> Result<(), FrameError> {
     while let Some(next) = queue.recv().await {
         match next {
             Outgoing::Control(message) => frames.feed(message).await?,
-            Outgoing::Block(block) => frames.feed(block).await?,
+            Outgoing::Block(block, _permit) => frames.feed(block).await?,
         }
         if queue.is_empty() {
             SinkExt::<ToCollector>::flush(&mut frames).await?;
