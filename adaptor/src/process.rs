@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -17,6 +18,16 @@ pub fn init_logging(default: &str) {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
+}
+
+/// Lets this process open as many files and connections as the system allows it to. What a shell or an init system gives
+/// by default, often 1024, is for programs that cannot count further; a collector alone may have 4096 connections.
+pub fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        // What it may not raise it keeps: connections beyond are refused, and said to be.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    }
 }
 
 /// Waits for SIGTERM or SIGINT. A second one while draining ends the process at once: the spool is made for that.
@@ -50,4 +61,19 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     eprintln!("logboom: {message}");
     let wrong_settings = error.chain().any(|cause| cause.is::<logboom_config::Error>());
     ExitCode::from(if wrong_settings { EXIT_CONFIG } else { 1 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_opens_as_many_files_as_it_may() {
+        let limit = getrlimit(Resource::Nofile);
+        let lower = limit.maximum.map_or(1024, |maximum| maximum.min(1024) - 1);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(lower), ..limit }).unwrap();
+        raise_open_files();
+        assert_eq!(getrlimit(Resource::Nofile).current, limit.maximum);
+        setrlimit(Resource::Nofile, limit).unwrap();
+    }
 }
