@@ -9,6 +9,7 @@ mod committer;
 mod maintenance;
 mod marks;
 mod output;
+mod pulse;
 mod routing;
 mod session;
 mod tables;
@@ -35,7 +36,8 @@ use batcher::{Batcher, Limits};
 use committer::Committer;
 use marks::Marks;
 use output::OutputRatio;
-use session::{Context, MEMORY_UNIT};
+use pulse::Pulse;
+use session::{Context, MEMORY_UNIT, Windows};
 use tables::Tables;
 use tail::Tail;
 
@@ -111,7 +113,9 @@ impl Collector {
         let (batcher, intake) = Batcher::new(limits, output.clone());
         let (batches, closed) = mpsc::channel(1);
         let background = TaskTracker::new();
-        let committer = Committer { tables, marks: marks.clone(), output, background: background.clone() };
+        let pulse = Pulse::default();
+        let committer =
+            Committer { tables, marks: marks.clone(), output, pulse: pulse.clone(), background: background.clone() };
         let memory_units = u32::try_from(settings.memory / MEMORY_UNIT).unwrap_or(u32::MAX);
         let context = Context {
             token: settings.token.clone(),
@@ -120,6 +124,8 @@ impl Collector {
             marks,
             memory: Arc::new(Semaphore::new(memory_units as usize)),
             memory_units,
+            windows: Windows::new(settings.memory / 2),
+            pulse,
             sessions: Arc::new(AtomicUsize::new(0)),
         };
         let stop_listening = CancellationToken::new();
