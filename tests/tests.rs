@@ -4,6 +4,7 @@
 //! - `harness`: processes to start and kill, producers, whole pipelines
 //! - `commands`: the command line as a user meets it
 //! - `faults`: deaths, outages, full disks, copied disks
+//! - `load`: sizes, speeds and long runs
 //! - `protocols`: every protocol, spoken by a real client
 //!
 //! All in one binary, because linking is what costs. What takes long is ignored; run it optimized:
@@ -15,6 +16,7 @@
 mod commands;
 mod faults;
 mod harness;
+mod load;
 mod oracle;
 mod protocols;
 mod readers;

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 pub use bucket::{Bucket, Kind};
-pub use pipeline::{Pipeline, Plan};
+pub use pipeline::{Pipeline, Plan, spooled_bytes};
 pub use process::{Node, logboom, run};
 
 /// How long anything may take that should take a moment, on a busy machine.
