@@ -19,7 +19,7 @@ const WAIT_MAX: Duration = Duration::from_secs(2);
 #[test]
 fn a_flash_crowd_blocks_nobody_and_its_backlog_drains() {
     let spool = "max_size = \"1GiB\"\nsegment_size = \"64KiB\"\nblock_size = \"16KiB\"";
-    crowd(200, Duration::from_secs(1), spool, 64 << 10);
+    crowd(Size { rate: 200, length: Duration::from_secs(1), spool, segment_bytes: 64 << 10, wire_bytes: 250 });
 }
 
 /// `LOGBOOM_CROWD_RATE` is the usual rate of records a second, `LOGBOOM_CROWD_SECONDS` how long the crowd stays.
@@ -28,10 +28,23 @@ fn a_flash_crowd_blocks_nobody_and_its_backlog_drains() {
 fn full_load_a_flash_crowd_blocks_nobody_and_its_backlog_drains() {
     let length = Duration::from_secs(env_number("LOGBOOM_CROWD_SECONDS", 60));
     let spool = "max_size = \"20GiB\"\nsegment_size = \"4MiB\"\nblock_size = \"256KiB\"";
-    crowd(env_number("LOGBOOM_CROWD_RATE", 2000), length, spool, 4 << 20);
+    let rate = env_number("LOGBOOM_CROWD_RATE", 2000);
+    crowd(Size { rate, length, spool, segment_bytes: 4 << 20, wire_bytes: 150 });
 }
 
-fn crowd(rate: u64, length: Duration, spool: &'static str, segment_bytes: u64) {
+/// How much of it.
+struct Size {
+    /// Records a second on each adaptor, as usual.
+    rate: u64,
+    length: Duration,
+    /// Lines of settings, and the size of segments that they name.
+    spool: &'static str,
+    segment_bytes: u64,
+    /// What a record takes on the way to the collector, as usual: half of its text, and its share of the block.
+    wire_bytes: u64,
+}
+
+fn crowd(Size { rate, length, spool, segment_bytes, wire_bytes }: Size) {
     const ADAPTORS: u64 = 2;
     const PRODUCERS: u64 = 4;
     let plan = Plan {
@@ -43,8 +56,7 @@ fn crowd(rate: u64, length: Duration, spool: &'static str, segment_bytes: u64) {
     };
     let (board, port) = (Board::default(), free_port());
     let mut pipeline = Pipeline::behind(plan, |_| vec![port]);
-    // A record's text is hexadecimal, so half of it is left once it is compressed.
-    let way = rate * WAY * ADAPTORS * (RECORD_BYTES as u64 / 2 + 40);
+    let way = rate * WAY * ADAPTORS * wire_bytes;
     let _gate = Gate::open(0, port, pipeline.collectors[0].port, &board, Some(way));
     pipeline.start_collectors();
     pipeline.start_adaptors();
@@ -73,7 +85,7 @@ fn crowd(rate: u64, length: Duration, spool: &'static str, segment_bytes: u64) {
             }
             assert!(elapsed - over < 8 * length, "{} of {} are left", mib(waiting), mib(backlog));
         }
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(250));
     };
     pipeline.pace.end();
     wait_until("the producers end", PATIENCE, || sockets.iter().all(|socket| socket.is_finished()));
