@@ -59,6 +59,16 @@ kill-test:
 kill-test-s3 SERVER="ceph":
     cargo test --release --test tests -- --ignored --nocapture full_kill_rounds_on_{{SERVER}}
 
+# How big spools start, how fast adaptors fail over and come back, crowds, slow collectors; but not the soak. WHAT is a test's
+# name or a part of it (LOGBOOM_SPOOL_GIB, LOGBOOM_SPOOL_STREAMS, LOGBOOM_FAIL_OVERS, LOGBOOM_HALF_OPEN_ROUNDS,
+# LOGBOOM_ADAPTORS, LOGBOOM_OUTAGE_SECONDS, LOGBOOM_CROWD_RATE, LOGBOOM_CROWD_SECONDS, LOGBOOM_SLOW_SECONDS)
+load WHAT="full_load":
+    cargo test --release --test tests -- --ignored --nocapture --test-threads 1 --skip soak {{WHAT}}
+
+# Half an hour at 80 % of what was measured before (LOGBOOM_SOAK_SECONDS, LOGBOOM_SOAK_GIB)
+soak:
+    cargo test --release --test tests -- --ignored --nocapture full_load_a_soak
+
 # Every store that is installed: LOGBOOM_TEST_PYTHON (moto[server]), LOGBOOM_TEST_NODE_MODULES (azurite), radosgw
 stores:
     cargo test -p logboom-sink --test stores -- --nocapture

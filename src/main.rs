@@ -90,5 +90,6 @@ fn found(result: anyhow::Result<bool>) -> ExitCode {
 /// Runs a role on a runtime of its own, logging from level `default` on.
 fn serve<T>(default: &str, role: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     process::init_logging(default);
+    process::raise_open_files();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(role)
 }

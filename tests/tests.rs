@@ -4,6 +4,7 @@
 //! - `harness`: processes to start and kill, producers, whole pipelines
 //! - `commands`: the command line as a user meets it
 //! - `faults`: deaths, outages, full disks, copied disks
+//! - `load`: sizes, speeds and long runs
 //! - `protocols`: every protocol, spoken by a real client
 //! - `security`: the wire by TLS, tokens and grants; who is refused, and that nothing is lost by it
 //!
@@ -16,6 +17,7 @@
 mod commands;
 mod faults;
 mod harness;
+mod load;
 mod oracle;
 mod protocols;
 mod readers;

@@ -16,6 +16,7 @@ struct Cli {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     process::init_logging("info");
+    process::raise_open_files();
     // Two threads do: the work is in the spool's writer, which has its own.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let result = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(command::run(cli.args)));

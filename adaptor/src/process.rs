@@ -10,7 +10,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::ExitCode;
 
 use logboom_config::{harmless, on_one_line};
-
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::Subscriber;
 use tracing::field::Field;
@@ -67,6 +67,16 @@ fn notify(path: &OsStr) -> io::Result<()> {
         _ => SocketAddr::from_pathname(path)?,
     };
     UnixDatagram::unbound()?.send_to_addr(b"READY=1", &address).map(drop)
+}
+
+/// Lets this process open as many files and connections as the system allows it to. What a shell or an init system gives
+/// by default, often 1024, is for programs that cannot count further; a collector alone may have 4096 connections.
+pub fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        // What it may not raise it keeps: connections beyond are refused, and said to be.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    }
 }
 
 /// Waits for SIGTERM or SIGINT. A second one while draining ends the process at once: the spool is made for that.
@@ -153,5 +163,15 @@ mod tests {
         let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         notify(format!("@{name}").as_ref()).unwrap();
         assert_eq!(socket.recv(&mut message).unwrap(), 7);
+    }
+
+    #[test]
+    fn a_process_opens_as_many_files_as_it_may() {
+        let limit = getrlimit(Resource::Nofile);
+        let lower = limit.maximum.map_or(1024, |maximum| maximum.min(1024) - 1);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(lower), ..limit }).unwrap();
+        raise_open_files();
+        assert_eq!(getrlimit(Resource::Nofile).current, limit.maximum);
+        setrlimit(Resource::Nofile, limit).unwrap();
     }
 }

@@ -23,7 +23,7 @@
 //!    any of its rows is committed.
 
 use std::collections::{BTreeSet, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -42,6 +42,7 @@ use tracing::{error, warn};
 use crate::batch::{Batch, Filtered, Part};
 use crate::marks::Marks;
 use crate::output::OutputRatio;
+use crate::pulse::Pulse;
 use crate::routing::Placement;
 use crate::tables::{OtherRoutes, Table, TableSettings, Tables};
 
@@ -56,6 +57,8 @@ pub struct Committer {
     pub marks: Marks,
     /// Learns what batches come to.
     pub output: OutputRatio,
+    /// Learns how long they take.
+    pub pulse: Pulse,
     /// Checkpoints run here, off the way of acknowledgements.
     pub background: TaskTracker,
 }
@@ -93,7 +96,9 @@ impl Committer {
     /// Commits every batch that comes.
     pub async fn run(mut self, mut batches: mpsc::Receiver<Batch>) {
         while let Some(batch) = batches.recv().await {
+            self.pulse.begin(Instant::now(), batch.bytes());
             self.commit(&batch).await;
+            self.pulse.end();
         }
     }
 

@@ -10,6 +10,7 @@ mod door;
 mod maintenance;
 mod marks;
 mod output;
+mod pulse;
 mod routing;
 mod session;
 mod tables;
@@ -38,7 +39,8 @@ use committer::Committer;
 use door::Door;
 use marks::Marks;
 use output::OutputRatio;
-use session::{Context, MEMORY_UNIT};
+use pulse::Pulse;
+use session::{Context, MEMORY_UNIT, Windows};
 use tables::Tables;
 use tail::Tail;
 
@@ -118,7 +120,9 @@ impl Collector {
         let (batcher, intake) = Batcher::new(limits, output.clone());
         let (batches, closed) = mpsc::channel(1);
         let background = TaskTracker::new();
-        let committer = Committer { tables, marks: marks.clone(), output, background: background.clone() };
+        let pulse = Pulse::default();
+        let committer =
+            Committer { tables, marks: marks.clone(), output, pulse: pulse.clone(), background: background.clone() };
         let memory_units = u32::try_from(settings.memory / MEMORY_UNIT).unwrap_or(u32::MAX);
         let context = Context {
             door: door.clone(),
@@ -127,6 +131,8 @@ impl Collector {
             marks,
             memory: Arc::new(Semaphore::new(memory_units as usize)),
             memory_units,
+            windows: Windows::new(settings.memory / 2),
+            pulse,
             sessions: Arc::new(AtomicUsize::new(0)),
         };
         let stop_listening = CancellationToken::new();

@@ -24,6 +24,26 @@ pub struct Bucket {
     /// For who judges: not through the proxy.
     pub table: Table,
     proxy: Proxy,
+    server: &'static Server,
+    url: String,
+}
+
+/// A way to a bucket of its own.
+pub struct Way(Proxy);
+
+impl Way {
+    /// From now on no request is answered, nor does it reach the server.
+    pub fn close(&self) {
+        self.0.rule(|_, _| Some(Fault::NoAnswer));
+    }
+}
+
+fn settings(server: &Server, url: &str, proxy: &Proxy) -> String {
+    let mut sink = format!("url = {url:?}\n[sink.options]\ntimeout = \"1s\"\n");
+    for (key, value) in server.options(proxy.port) {
+        writeln!(sink, "{key} = {value:?}").unwrap();
+    }
+    sink
 }
 
 impl Bucket {
@@ -31,12 +51,15 @@ impl Bucket {
     pub fn on_first(kinds: &[Kind]) -> Option<Self> {
         let server = kinds.iter().find_map(|kind| Server::get(*kind))?;
         let (url, proxy) = (server.fresh_url(), Proxy::start(server.port));
-        let mut sink = format!("url = {url:?}\n[sink.options]\ntimeout = \"1s\"\n");
-        for (key, value) in server.options(proxy.port) {
-            writeln!(sink, "{key} = {value:?}").unwrap();
-        }
+        let sink = settings(server, &url, &proxy);
         println!("on {:?}", server.kind);
-        Some(Self { sink, table: Table::on(&url, server.options(server.port)), proxy })
+        Some(Self { sink, table: Table::on(&url, server.options(server.port)), proxy, server, url })
+    }
+
+    /// Another way to the same place, and lines of collectors' settings that lead through it.
+    pub fn another_way(&self) -> (String, Way) {
+        let proxy = Proxy::start(self.server.port);
+        (settings(self.server, &self.url, &proxy), Way(proxy))
     }
 
     /// From now on every tenth request is broken: refused with 500 or 503, late, not answered, or answered by a connection

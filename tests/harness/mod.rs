@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 pub use authority::Authority;
 pub use bucket::{Bucket, Kind};
-pub use pipeline::{Pipeline, Plan};
+pub use pipeline::{Pipeline, Plan, spooled_bytes};
 pub use process::{Node, logboom, run};
 
 /// How long anything may take that should take a moment, on a busy machine.

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::producer::{FileProducer, Pace, SocketProducer, Target};
 use super::verified::Verified;
 use super::{Bucket, Node, PATIENCE, free_port, logboom, quoted, run, wait_until};
-use crate::oracle::{Account, Ledger, Table, Verdict, judge};
+use crate::oracle::{Account, Ledger, Table, Verdict, judge, segments};
 
 /// What a pipeline is to be like.
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +112,20 @@ impl Pipeline {
     /// The same with its table in a bucket.
     pub fn in_bucket(plan: Plan, bucket: &Bucket) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self::lay_out(plan, "", folder, &bucket.sink, bucket.table.clone())
+        Self::lay_out(plan, "", folder, &[&bucket.sink], bucket.table.clone(), <[u16]>::to_vec)
+    }
+
+    /// The same with a sink of its own for each collector, all of them ways to one table.
+    pub fn with_sinks(plan: Plan, sinks: &[&str], table: Table) -> Self {
+        Self::lay_out(plan, "", tempfile::tempdir().unwrap(), sinks, table, <[u16]>::to_vec)
+    }
+
+    /// Collectors that adaptors reach at other ports, which `through` gives.
+    pub fn behind(plan: Plan, through: impl Fn(&[u16]) -> Vec<u16>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("store");
+        let table = Table::at(&store);
+        Self::lay_out(plan, "", folder, &[&format!("url = {}", quoted(&store))], table, through)
     }
 
     /// The same with one more source on every adaptor, given by the lines of its settings with `{port}` for its port and
@@ -121,10 +134,17 @@ impl Pipeline {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("store");
         let table = Table::at(&store);
-        Self::lay_out(plan, source, folder, &format!("url = {}", quoted(&store)), table)
+        Self::lay_out(plan, source, folder, &[&format!("url = {}", quoted(&store))], table, <[u16]>::to_vec)
     }
 
-    fn lay_out(plan: Plan, source: &str, folder: TempDir, sink: &str, table: Table) -> Self {
+    fn lay_out(
+        plan: Plan,
+        source: &str,
+        folder: TempDir,
+        sinks: &[&str],
+        table: Table,
+        through: impl Fn(&[u16]) -> Vec<u16>,
+    ) -> Self {
         let root = folder.path();
         let routes: Vec<(Globs, PathBuf)> = plan
             .routes
@@ -140,7 +160,7 @@ impl Pipeline {
         let routes_settings: String = routes.iter().map(of_route).collect();
         let collectors: Vec<CollectorNode> = (0..plan.collectors)
             .map(|index| {
-                let port = free_port();
+                let (port, sink) = (free_port(), sinks[index % sinks.len()]);
                 let settings = format!(
                     "[collector]\nlisten = \"127.0.0.1:{port}\"\n{}\n[sink]\nformat = {:?}\n{}\n{sink}\n{routes_settings}",
                     plan.collector, plan.format, plan.sink,
@@ -148,7 +168,7 @@ impl Pipeline {
                 CollectorNode { node: node(root, "collector", &format!("collector-{index}"), &settings), port }
             })
             .collect();
-        let ports: Vec<u16> = collectors.iter().map(|collector| collector.port).collect();
+        let ports = through(&collectors.iter().map(|collector| collector.port).collect::<Vec<u16>>());
         let adaptors =
             (0..plan.adaptors).map(|index| adaptor(root, &plan, &ports, &format!("adaptor-{index}"), source));
         let adaptors = adaptors.collect();
@@ -187,9 +207,12 @@ impl Pipeline {
 
     /// The bodies in the table, byte for byte.
     pub fn rows(&mut self) -> Vec<Vec<u8>> {
-        let files = self.table.files();
-        let rows = files.into_values().flat_map(|rows| rows.unwrap_or_else(|error| panic!("{error}")).to_vec());
-        rows.map(|row| row.original.unwrap_or_else(|| row.body.into_bytes())).collect()
+        let mut bodies = Vec::new();
+        self.table.visit(|_, rows| {
+            let rows = rows.unwrap_or_else(|error| panic!("{error}")).to_vec();
+            bodies.extend(rows.into_iter().map(|row| row.original.unwrap_or_else(|| row.body.into_bytes())));
+        });
+        bodies
     }
 
     /// The folder of everything.
@@ -249,6 +272,13 @@ impl Pipeline {
     #[track_caller]
     pub fn finish(&mut self, limit: Duration) -> Verdict {
         self.heal(limit);
+        self.stop(limit)
+    }
+
+    /// The same without the wait: adaptors commit what they hold within their `drain_timeout`. For more records than fit
+    /// into memory.
+    #[track_caller]
+    pub fn stop(&mut self, limit: Duration) -> Verdict {
         for adaptor in &mut self.adaptors {
             adaptor.node.signal(rustix::process::Signal::TERM);
         }
@@ -321,6 +351,12 @@ poll_interval = "50ms"
         include = quoted(&logs.join("*.log*")),
     );
     AdaptorNode { node: node(root, "adaptor", name, &settings), spool, logs, socket, tcp, extra }
+}
+
+/// Bytes of the segments in the spools of all adaptors.
+pub fn spooled_bytes(pipeline: &Pipeline) -> u64 {
+    let segments = pipeline.adaptors.iter().flat_map(|adaptor| segments(&adaptor.spool));
+    segments.filter_map(|path| path.metadata().ok()).map(|metadata| metadata.len()).sum()
 }
 
 fn filled(text: &str, (port, socket): &(u16, PathBuf)) -> String {

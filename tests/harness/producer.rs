@@ -40,11 +40,13 @@ impl Pace {
         self.over.store(true, Ordering::SeqCst);
     }
 
-    fn allowed(&self) -> u64 {
+    /// How far they may go.
+    pub fn allowed(&self) -> u64 {
         self.allowed.load(Ordering::SeqCst)
     }
 
-    fn is_over(&self) -> bool {
+    /// Whether they are to end.
+    pub fn is_over(&self) -> bool {
         self.over.load(Ordering::SeqCst)
     }
 }

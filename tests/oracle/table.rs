@@ -39,14 +39,18 @@ pub struct Row {
 /// The rows of one sink file, or why it cannot be read.
 pub type FileRows = Result<Arc<Vec<Row>>, String>;
 
-/// Reads tables. Sink files never change, so [`Table::files`] reads each only once.
+/// The rows of files, by name.
+type Kept = BTreeMap<String, Arc<Vec<Row>>>;
+
+/// Reads tables. Sink files never change, so [`Table::visit`] reads each only once.
 #[derive(Clone)]
 pub struct Table {
     /// The table that takes what no other takes.
     default: Place,
     /// Tables of their own for some categories; the first that matches counts.
     routes: Vec<(Globs, Place)>,
-    read: BTreeMap<String, Arc<Vec<Row>>>,
+    /// What was read; `None` to keep nothing.
+    read: Option<Kept>,
 }
 
 /// Where a table is.
@@ -64,7 +68,7 @@ impl Table {
 
     /// The table on a store with these options.
     pub fn on(url: &str, options: BTreeMap<String, String>) -> Self {
-        Self { default: Place { url: url.to_owned(), options }, routes: Vec::new(), read: BTreeMap::new() }
+        Self { default: Place { url: url.to_owned(), options }, routes: Vec::new(), read: Some(Kept::new()) }
     }
 
     /// The same with tables in folders for some categories.
@@ -73,23 +77,21 @@ impl Table {
         Self { routes: routes.into_iter().map(|(globs, folder)| (globs, place(folder))).collect(), ..self }
     }
 
-    /// The same tables, none of their files read yet.
+    /// The same tables, none of their files read yet; what is read is not kept either, however much it is.
     pub fn afresh(&self) -> Self {
-        Self { read: BTreeMap::new(), ..self.clone() }
+        Self { read: None, ..self.clone() }
     }
 
-    /// Every file that the newest version of each table names, with its rows.
-    pub fn files(&mut self) -> BTreeMap<String, FileRows> {
+    /// Shows every file that the newest version of each table names, with its rows, one after the other.
+    pub fn visit(&mut self, mut visit: impl FnMut(&str, FileRows)) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let files = runtime.block_on(self.read_files());
-        let files = files.unwrap_or_else(|error| panic!("the table cannot be read: {error}"));
-        let read = files.iter().filter_map(|(name, rows)| Some((name.clone(), rows.clone().ok()?)));
-        self.read.extend(read);
-        files
+        let mut read = self.read.take();
+        let visited = runtime.block_on(self.visit_files(&mut read, &mut visit));
+        visited.unwrap_or_else(|error| panic!("the table cannot be read: {error}"));
+        self.read = read;
     }
 
-    async fn read_files(&self) -> Result<BTreeMap<String, FileRows>, Error> {
-        let mut files = BTreeMap::new();
+    async fn visit_files(&self, read: &mut Option<Kept>, visit: &mut dyn FnMut(&str, FileRows)) -> Result<(), Error> {
         let places = self.routes.iter().map(|(_, place)| place).chain([&self.default]);
         for (table, Place { url, options }) in places.enumerate() {
             let belongs = |category: &str| {
@@ -104,17 +106,20 @@ impl Table {
             };
             for file in listed {
                 let name = format!("{url}/{}", file.path);
-                let rows = match self.read.get(&name) {
+                let rows = match read.as_ref().and_then(|read| read.get(&name)) {
                     Some(rows) => Ok(rows.clone()),
                     None => match store.objects().get(&file.path.as_str().into()).await {
                         Ok(object) => read_file(&store, object.bytes().await, &file, &belongs).await.map(Arc::new),
                         Err(error) => Err(error.to_string()),
                     },
                 };
-                files.insert(name, rows);
+                if let (Some(read), Ok(rows)) = (read.as_mut(), &rows) {
+                    read.insert(name.clone(), rows.clone());
+                }
+                visit(&name, rows);
             }
         }
-        Ok(files)
+        Ok(())
     }
 }
 

@@ -1,9 +1,10 @@
 //! The judgement: what is in the table against what was promised.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::ledger::{Ledger, Promise};
 use super::record::Record;
@@ -78,20 +79,20 @@ pub fn judge(ledger: &Ledger, table: &mut Table, spools: &[PathBuf]) -> Verdict 
     let mut verdict = Verdict::default();
     let mut seen: BTreeMap<&str, Vec<bool>> =
         promises.iter().map(|(name, promises)| (name.as_str(), vec![false; promises.len()])).collect();
-    let mut places = HashSet::new();
-    for (path, rows) in table.files() {
+    let mut places = Places::default();
+    table.visit(|path, rows| {
         verdict.files += 1;
         let rows = match rows {
             Ok(rows) => rows,
             Err(reason) => {
                 verdict.note(verdict.unreachable, || format!("unreachable: {path}: {reason}"));
                 verdict.unreachable += 1;
-                continue;
+                return;
             }
         };
         verdict.rows += rows.len() as u64;
         for row in rows.iter() {
-            if !places.insert((row.stream.clone(), row.seq)) {
+            if !places.insert(&row.stream, row.seq) {
                 verdict.note(verdict.duplicate, || format!("duplicate: {} {} in {path}", row.stream, row.seq));
                 verdict.duplicate += 1;
                 // The record in it is the same row once more; it is not counted twice.
@@ -123,7 +124,7 @@ pub fn judge(ledger: &Ledger, table: &mut Table, spools: &[PathBuf]) -> Verdict 
                 verdict.duplicate += 1;
             }
         }
-    }
+    });
     for (name, promises) in &promises {
         verdict.sent += promises.len() as u64;
         for (at, promise) in promises.iter().enumerate() {
@@ -146,6 +147,21 @@ pub fn judge(ledger: &Ledger, table: &mut Table, spools: &[PathBuf]) -> Verdict 
         verdict.examples.extend(segments.iter().take(EXAMPLES).map(|path| format!("stuck: {}", path.display())));
     }
     verdict
+}
+
+/// Streams and sequence numbers that rows have had, in little more than a bit each: they follow one another.
+#[derive(Default)]
+struct Places(HashMap<(Arc<str>, i64), [u64; 64]>);
+
+impl Places {
+    /// Whether it is new.
+    fn insert(&mut self, stream: &Arc<str>, seq: i64) -> bool {
+        let page = self.0.entry((stream.clone(), seq >> 12)).or_insert([0; 64]);
+        let (word, bit) = (&mut page[(seq >> 6 & 63) as usize], 1 << (seq & 63));
+        let new = *word & bit == 0;
+        *word |= bit;
+        new
+    }
 }
 
 /// The segments in a spool.

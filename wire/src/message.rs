@@ -28,6 +28,8 @@ use crate::{Block, BlockError, StreamId};
 
 /// Version of the protocol.
 pub const PROTOCOL_VERSION: u32 = 1;
+/// Streams that one connection may open.
+pub const STREAMS_MAX: usize = 10_000;
 /// Largest control message, in bytes.
 pub const CONTROL_BYTES_MAX: usize = 64 << 10;
 

@@ -20,7 +20,7 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::codec::{FramedRead, FramedWrite};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -37,7 +37,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// Bytes read from the spool at once.
 const READ_BYTES: usize = 4 << 20;
-/// Streams that are announced to a collector at the same time; the rest follow as these are done.
+/// Bytes of blocks that wait to be written to a connection.
+const QUEUE_BYTES: usize = 2 * READ_BYTES;
+/// Streams that are sent at the same time; the rest follow as these are through.
 const OPEN_STREAMS_MAX: usize = 64;
 
 /// What a sender needs to know.
@@ -95,12 +97,14 @@ enum ConnectionError {
     AllRefused,
     #[error("{0}")]
     Spool(#[from] SpoolError),
+    #[error("it carried as many streams as a connection may; the rest go over the next one")]
+    UsedUp,
 }
 
 /// Sends until `stop`. Once `drain` is cancelled, asks the collector for an early commit and returns as soon as
 /// everything in the spool is committed.
 pub async fn run(settings: Settings, spool: Arc<Spool>, drain: CancellationToken, stop: CancellationToken) {
-    let mut sender = Sender { settings, spool, drain, backoff: BACKOFF_MIN, refused: Refused::default() };
+    let mut sender = Sender { settings, spool, drain, backoff: BACKOFF_MIN, left: None, refused: Refused::default() };
     stop.run_until_cancelled(sender.run()).await;
 }
 
@@ -109,6 +113,8 @@ struct Sender {
     spool: Arc<Spool>,
     drain: CancellationToken,
     backoff: Duration,
+    /// The collector of the last connection.
+    left: Option<SocketAddr>,
     refused: Refused,
 }
 
@@ -135,6 +141,7 @@ impl Sender {
                 if self.drained() {
                     return;
                 }
+                self.left = Some(address);
                 let peer = Peer { name: name.clone(), address, others, certificate: None };
                 match self.connect(peer).await {
                     Ok(()) => return,
@@ -170,7 +177,7 @@ impl Sender {
         tokio::time::sleep(wait).await;
     }
 
-    /// All addresses of all collectors, shuffled.
+    /// All addresses of all collectors, shuffled; that of the last connection comes last.
     async fn addresses(&mut self) -> Vec<(String, SocketAddr)> {
         let mut addresses = Vec::new();
         for name in &self.settings.collectors {
@@ -180,6 +187,7 @@ impl Sender {
             }
         }
         addresses.shuffle(&mut rand::rng());
+        addresses.sort_by_key(|(_, address)| Some(*address) == self.left);
         if addresses.is_empty() {
             self.pause().await;
         }
@@ -212,8 +220,9 @@ impl Sender {
         write: impl AsyncWrite + Unpin + Send + 'static,
     ) -> Result<(), ConnectionError> {
         let mut incoming = FramedRead::new(read, AdaptorCodec::adaptor());
-        // Writing has a task of its own, so that a collector that takes no more blocks is still listened to.
-        let (outgoing, queue) = mpsc::channel(64);
+        // Writing has a task of its own, so that a collector that takes no more blocks is still listened to. What waits for
+        // it is bounded by permits, and nobody here ever waits for the queue: a silent peer would not be found out.
+        let (outgoing, queue) = mpsc::unbounded_channel();
         let writing = tokio::spawn(write_frames(FramedWrite::new(write, AdaptorCodec::adaptor()), queue));
         self.refused.reconnected(peer.address);
         let result = self.converse(peer, &mut incoming, &outgoing).await;
@@ -233,27 +242,29 @@ impl Sender {
         &mut self,
         peer: &Peer,
         incoming: &mut FramedRead<impl AsyncRead + Unpin, Codec<ToCollector, ToAdaptor>>,
-        outgoing: &mpsc::Sender<Outgoing>,
+        outgoing: &mpsc::UnboundedSender<Outgoing>,
     ) -> Result<(), ConnectionError> {
         let token = self.settings.token.as_ref().map(|token| token.current());
         let token = token.as_ref().map_or("", |token| token.expose());
         let (mut protocol, hello) = Protocol::new(Instant::now(), token, &self.settings.host);
         let mut readers = BTreeMap::new();
-        send(outgoing, hello).await?;
+        send(outgoing, hello)?;
         let mut changes = self.spool.changes();
         let mut ticks = tokio::time::interval(Duration::from_millis(500));
         let drain = self.drain.clone();
         let (mut flush_asked, mut checked) = (None, Instant::now());
+        let room = Arc::new(Semaphore::new(QUEUE_BYTES));
         loop {
-            let more = self.send_blocks(peer, &mut protocol, &mut readers, outgoing).await?;
+            let full = room.available_permits() < READ_BYTES;
+            let more = !full && self.send_blocks(peer, &mut protocol, &mut readers, outgoing, &room).await?;
             if drain.is_cancelled() {
                 if self.nothing_left() {
                     return Ok(());
                 }
                 let due = flush_asked.is_none_or(|at: Instant| at.elapsed() > Duration::from_secs(1));
-                if !more && due && protocol.credit() > 0 {
+                if !more && !full && due && protocol.credit() > 0 {
                     flush_asked = Some(Instant::now());
-                    send(outgoing, ToCollector::Flush).await?;
+                    send(outgoing, ToCollector::Flush)?;
                 }
             }
             let frame = tokio::select! {
@@ -262,6 +273,7 @@ impl Sender {
                 () = outgoing.closed() => return Err(ConnectionError::Closed),
                 () = drain.cancelled(), if flush_asked.is_none() && !drain.is_cancelled() => None,
                 () = std::future::ready(()), if more => None,
+                _ = room.acquire_many(READ_BYTES as u32), if full => None,
                 _ = ticks.tick() => {
                     self.settings.look();
                     if checked.elapsed() >= CHECK_INTERVAL {
@@ -279,7 +291,7 @@ impl Sender {
             };
             for effect in effects {
                 match effect {
-                    Effect::Send(message) => send(outgoing, message).await?,
+                    Effect::Send(message) => send(outgoing, message)?,
                     Effect::Trim(stream, mark) => {
                         debug!(%stream, mark, "committed");
                         self.refused.committed(stream, mark);
@@ -347,19 +359,29 @@ impl Sender {
         peer: &Peer,
         protocol: &mut Protocol,
         readers: &mut BTreeMap<u64, Reader>,
-        outgoing: &mpsc::Sender<Outgoing>,
+        outgoing: &mpsc::UnboundedSender<Outgoing>,
+        room: &Arc<Semaphore>,
     ) -> Result<bool, ConnectionError> {
         let streams = self.spool.streams();
         readers.retain(|generation, _| streams.iter().any(|stream| stream.generation == *generation));
         let now = Instant::now();
         let allowed = |refused: &Refused, stream: &StreamStatus| refused.allowed(now, peer.address, stream.id);
         let waiting = |stream: &&StreamStatus| stream.last > stream.mark && self.settings.may_send(stream);
-        let waiting: Vec<_> = streams.iter().filter(waiting).collect();
-        let taken = waiting.into_iter().filter(|stream| allowed(&self.refused, stream) != Allowed::Nothing);
-        for stream in taken.take(OPEN_STREAMS_MAX).collect::<Vec<_>>() {
+        // Streams of which all is sent wait for a commit, and nobody waits for them.
+        let sent = |stream: &StreamStatus| protocol.sent_up_to(stream.id).is_some_and(|sent| sent >= stream.last);
+        let mut unsent: Vec<_> = streams.iter().filter(waiting).filter(|stream| !sent(stream)).collect();
+        unsent.retain(|stream| allowed(&self.refused, stream) != Allowed::Nothing);
+        if protocol.is_used_up() && !unsent.is_empty() {
+            unsent.retain(|stream| protocol.knows(stream.id));
+            if unsent.is_empty() {
+                return Err(ConnectionError::UsedUp);
+            }
+        }
+        unsent.truncate(OPEN_STREAMS_MAX);
+        for stream in unsent {
             let allowed = allowed(&self.refused, stream);
             if let Some(open) = protocol.open(Instant::now(), stream.id, stream.first) {
-                send(outgoing, open).await?;
+                send(outgoing, open)?;
                 continue;
             }
             let Some(after) = protocol.next_after(stream.id).filter(|after| *after < stream.last) else { continue };
@@ -387,7 +409,9 @@ impl Sender {
                     continue;
                 }
                 protocol.sent(Instant::now(), header.stream, header.number, block.bytes().len());
-                outgoing.send(Outgoing::Block(block)).await.map_err(|_| ConnectionError::Closed)?;
+                let bytes = block.bytes().len().min(room.available_permits()) as u32;
+                let permit = room.clone().try_acquire_many_owned(bytes).expect("nobody else takes of it");
+                outgoing.send(Outgoing::Block(block, permit)).map_err(|_| ConnectionError::Closed)?;
             }
             if allowed == Allowed::One {
                 self.refused.sent(now, peer.address, stream.id);
@@ -400,21 +424,22 @@ impl Sender {
 
 enum Outgoing {
     Control(ToCollector),
-    Block(Block),
+    /// With its share of what may wait.
+    Block(Block, OwnedSemaphorePermit),
 }
 
-async fn send(outgoing: &mpsc::Sender<Outgoing>, message: ToCollector) -> Result<(), ConnectionError> {
-    outgoing.send(Outgoing::Control(message)).await.map_err(|_| ConnectionError::Closed)
+fn send(outgoing: &mpsc::UnboundedSender<Outgoing>, message: ToCollector) -> Result<(), ConnectionError> {
+    outgoing.send(Outgoing::Control(message)).map_err(|_| ConnectionError::Closed)
 }
 
 async fn write_frames(
     mut frames: FramedWrite<impl AsyncWrite + Unpin, Codec<ToCollector, ToAdaptor>>,
-    mut queue: mpsc::Receiver<Outgoing>,
+    mut queue: mpsc::UnboundedReceiver<Outgoing>,
 ) -> Result<(), FrameError> {
     while let Some(next) = queue.recv().await {
         match next {
             Outgoing::Control(message) => frames.feed(message).await?,
-            Outgoing::Block(block) => frames.feed(block).await?,
+            Outgoing::Block(block, _permit) => frames.feed(block).await?,
         }
         if queue.is_empty() {
             SinkExt::<ToCollector>::flush(&mut frames).await?;

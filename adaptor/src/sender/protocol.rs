@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use logboom_wire::StreamId;
-use logboom_wire::message::{PROTOCOL_VERSION, Refusal, ToAdaptor, ToCollector};
+use logboom_wire::message::{PROTOCOL_VERSION, Refusal, STREAMS_MAX, ToAdaptor, ToCollector};
 
-/// A peer that has said nothing for this long is dead.
-pub const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// A peer that has said nothing for this long is dead. It is looked for twice a second, and found within 10 s.
+pub const SILENCE_MAX: Duration = Duration::from_secs(9);
+/// So long may the answer to a hello take: nothing has to be looked up for it.
+const WELCOME_MAX: Duration = Duration::from_secs(5);
 /// After this long without saying anything, a sign of life is sent.
 const PING_AFTER: Duration = Duration::from_secs(3);
 
@@ -48,6 +50,9 @@ pub enum Ended {
     /// Nothing came for [`SILENCE_MAX`].
     #[error("the collector has been silent for {} s", SILENCE_MAX.as_secs())]
     Silent,
+    /// No welcome came for [`WELCOME_MAX`].
+    #[error("the collector has not said welcome within {} s", WELCOME_MAX.as_secs())]
+    Unwelcome,
     /// The collector said something that makes no sense.
     #[error("the collector broke the protocol: {0}")]
     Protocol(String),
@@ -84,9 +89,14 @@ impl Protocol {
         self.streams.contains_key(&stream)
     }
 
+    /// Whether this connection has carried as many streams as it may: no further one can be announced.
+    pub fn is_used_up(&self) -> bool {
+        self.streams.len() >= STREAMS_MAX
+    }
+
     /// Announces a stream, once welcomed.
     pub fn open(&mut self, now: Instant, stream: StreamId, first: u64) -> Option<ToCollector> {
-        if !self.welcomed || self.knows(stream) {
+        if !self.welcomed || self.knows(stream) || self.is_used_up() {
             return None;
         }
         self.streams.insert(stream, Opened { sent: None });
@@ -171,6 +181,9 @@ impl Protocol {
 
     /// Time has passed.
     pub fn tick(&mut self, now: Instant) -> Option<Effect> {
+        if !self.welcomed && now.duration_since(self.said) >= WELCOME_MAX {
+            return Some(Effect::Close(Ended::Unwelcome));
+        }
         if now.duration_since(self.heard) >= SILENCE_MAX {
             return Some(Effect::Close(Ended::Silent));
         }
@@ -222,8 +235,22 @@ mod tests {
         assert_eq!(protocol.tick(at(3)), Some(Effect::Send(ToCollector::Ping)));
         assert_eq!(protocol.tick(at(5)), None);
         protocol.heard(at(8), ToAdaptor::Ping);
-        assert_ne!(protocol.tick(at(17)), Some(Effect::Close(Ended::Silent)));
-        assert_eq!(protocol.tick(at(18)), Some(Effect::Close(Ended::Silent)));
+        assert_ne!(protocol.tick(at(16)), Some(Effect::Close(Ended::Silent)));
+        // The half second until the next look is part of it.
+        assert_eq!(protocol.tick(at(17)), Some(Effect::Close(Ended::Silent)));
+    }
+
+    #[test]
+    fn a_connection_carries_so_many_streams_and_no_more() {
+        let now = Instant::now();
+        let mut protocol = welcomed(now);
+        for number in 0..STREAMS_MAX as u128 {
+            assert!(!protocol.is_used_up());
+            let stream = StreamId::from_bytes(number.to_be_bytes());
+            assert!(protocol.open(now, stream, 1).is_some());
+        }
+        assert!(protocol.is_used_up());
+        assert_eq!(protocol.open(now, StreamId::random(), 1), None);
     }
 
     #[test]
@@ -280,7 +307,7 @@ mod tests {
         let other = ToAdaptor::Welcome { version: PROTOCOL_VERSION + 1, server_time_ms: 0 };
         assert!(matches!(protocol.heard(now, other)[..], [Effect::Close(Ended::Protocol(_))]));
         assert_eq!(protocol.tick(now + PING_AFTER), None, "nothing is said before the welcome");
-        assert_eq!(protocol.tick(now + SILENCE_MAX), Some(Effect::Close(Ended::Silent)));
+        assert_eq!(protocol.tick(now + WELCOME_MAX), Some(Effect::Close(Ended::Unwelcome)));
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub fn recover(path: &Path, counters: &Counters) -> Result<(Index, Recovered), S
         resumed = true;
         recover_stream(path, &folder, id, &mut index, counters)?;
     }
+    sync_newest(&index)?;
     let mut positions = index.folded.clone();
     for segment in index.streams.values().flat_map(|stream| &stream.segments) {
         positions.merge(&segment.positions);
@@ -48,6 +49,16 @@ pub fn recover(path: &Path, counters: &Counters) -> Result<(Index, Recovered), S
         info!(streams = index.streams.len(), bytes = index.bytes, "found blocks of earlier runs");
     }
     Ok((index, Recovered { positions: positions.values(), resumed }))
+}
+
+/// What the last run wrote may be in the cache only, and sources are about to go on after it. What earlier ones wrote is
+/// on disk: the run after each has come by here before it wrote anything.
+fn sync_newest(index: &Index) -> Result<(), SpoolError> {
+    let Some(segment) = index.streams.values().next_back().and_then(|stream| stream.segments.back()) else {
+        return Ok(());
+    };
+    let synced = File::open(&segment.path).and_then(|file| file.sync_data());
+    synced.map_err(SpoolError::io(&segment.path, "sync it"))
 }
 
 fn recover_stream(
@@ -98,10 +109,6 @@ fn recover_stream(
             (header.generation, stream)
         });
         let is_last = at + 1 == names.len();
-        if is_last {
-            // What was written may be in the cache only, and sources are about to go on after it.
-            file.sync_data().map_err(SpoolError::io(path, "sync it"))?;
-        }
         // After a failed sync the same blocks were written again to the next segment: those count.
         let below = firsts.get(at + 1).copied().unwrap_or(u64::MAX);
         let scan = Scan { path, file: &file, length, stream: id, below, verify: is_last };

@@ -26,8 +26,9 @@ use logboom_wire::{Block, BlockError, Header, StreamId};
 pub const HEADER_BYTES: usize = 44;
 const SEGMENT_MAGIC: [u8; 4] = *b"LSEG";
 const SEGMENT_VERSION: u8 = 1;
-/// How much is read at once in the search for the next sound frame.
-const SEARCH_BYTES: usize = 1 << 20;
+/// How much is read at once in the search for the next sound frame, at first and at the most: where much is damaged, the
+/// next one is mostly near.
+const SEARCH_BYTES: std::ops::RangeInclusive<usize> = (32 << 10)..=(1 << 20);
 
 /// What a segment says of its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,9 +178,10 @@ fn frame_header(file: &File, offset: u64, limit: u64) -> io::Result<FoundHeader>
 
 /// Offset of the next frame at or after `from` whose header is sound, or `limit`.
 fn next_sound(file: &File, mut from: u64, limit: u64) -> io::Result<u64> {
-    let mut bytes = Vec::new();
+    let mut length = *SEARCH_BYTES.start();
     while from + PREFIX_BYTES as u64 <= limit {
-        bytes.resize(SEARCH_BYTES.min((limit - from) as usize), 0);
+        let mut bytes = vec![0; length.min((limit - from) as usize)];
+        length = (2 * length).min(*SEARCH_BYTES.end());
         file.read_exact_at(&mut bytes, from)?;
         for found in memchr::memmem::find_iter(&bytes, &MAGIC) {
             let offset = from + found as u64;

@@ -4,6 +4,7 @@
 //! peer is always listened to and never holds more than its window. What may be said when is in [`protocol`].
 
 mod protocol;
+mod window;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -27,11 +28,13 @@ use crate::batch::{Entry, Outbox};
 use crate::batcher::Intake;
 use crate::door::{Access, Door, Entered, Reason};
 use crate::marks::Marks;
+use crate::pulse::Pulse;
 use crate::tail::Tail;
 use protocol::{Effect, Protocol, Visitor};
+use window::Window;
 
-/// Least and most bytes that a peer may have under way.
-const WINDOW: std::ops::RangeInclusive<u64> = (256 << 10)..=(8 << 20);
+pub use window::Windows;
+
 /// A message that the peer does not take for this long ends the connection.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often it is asked whether the certificate of a peer still holds.
@@ -54,6 +57,10 @@ pub struct Context {
     pub memory: Arc<Semaphore>,
     /// All of them.
     pub memory_units: u32,
+    /// What peers may have under way.
+    pub windows: Windows,
+    /// Whether commits get done.
+    pub pulse: Pulse,
     /// Sessions that are open.
     pub sessions: Arc<AtomicUsize>,
 }
@@ -105,6 +112,7 @@ async fn serve(stream: Stream, peer: SocketAddr, context: Context, drain: Cancel
         checked: Instant::now(),
         context,
         outbox: Some(outbox),
+        window: None,
         waiting: VecDeque::new(),
         acquiring: None,
         looking_up: None,
@@ -131,6 +139,8 @@ struct Session {
     context: Context,
     /// Given to every block's entry; `None` once draining, so that the receiver ends with the last entry.
     outbox: Option<Outbox>,
+    /// What the peer may have under way, once it is let in.
+    window: Option<Window>,
     /// Blocks that wait for memory, with their bases.
     waiting: VecDeque<(Block, u64)>,
     acquiring: Option<BoxFuture<'static, OwnedSemaphorePermit>>,
@@ -191,7 +201,11 @@ impl Session {
                 },
                 _ = ticks.tick() => {
                     self.check().await?;
-                    let effect = self.protocol.tick(Instant::now());
+                    let now = Instant::now();
+                    if self.window.is_some() && self.outbox.is_some() && self.context.pulse.is_overdue(now) {
+                        return self.refuse_overdue().await;
+                    }
+                    let effect = self.protocol.tick(now);
                     self.apply(effect).await?;
                 }
             }
@@ -201,6 +215,7 @@ impl Session {
     async fn apply(&mut self, effect: Option<Effect>) -> Result<(), SessionError> {
         match effect {
             None => Ok(()),
+            Some(Effect::Welcome(_)) if self.context.pulse.is_overdue(Instant::now()) => self.refuse_overdue().await,
             Some(Effect::Welcome(host)) => {
                 let client = self.protocol.peer().0.name().unwrap_or_default();
                 let tls = matches!(self.frames.get_ref(), Stream::Tls(_));
@@ -210,9 +225,8 @@ impl Session {
                 let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
                 let server_time_ms = now.as_millis() as u64;
                 self.send(ToAdaptor::Welcome { version: PROTOCOL_VERSION, server_time_ms }).await?;
-                let sessions = self.context.sessions.load(Ordering::Relaxed).max(1) as u64;
-                let share = u64::from(self.context.memory_units) * MEMORY_UNIT / 2 / sessions;
-                self.send(ToAdaptor::Credit { bytes: share.clamp(*WINDOW.start(), *WINDOW.end()) }).await
+                let bytes = self.window.insert(self.context.windows.open()).bytes;
+                self.send(ToAdaptor::Credit { bytes }).await
             }
             Some(Effect::LookUp(stream)) => {
                 self.to_look_up.push_back(stream);
@@ -323,10 +337,81 @@ impl Session {
         self.send(ToAdaptor::Refused { code, message, retry_after_ms }).await
     }
 
+    /// The peer may find another collector that can reach the store.
+    async fn refuse_overdue(&mut self) -> Result<(), SessionError> {
+        let message = "it has not been able to commit for over a minute; its log says why".to_owned();
+        self.refuse(Refusal::Busy, message).await
+    }
+
     async fn refuse_frame(&mut self, error: FrameError) -> Result<(), SessionError> {
         if !matches!(error, FrameError::Io(_)) {
             let _ = self.refuse(Refusal::Protocol, error.to_string()).await;
         }
         Err(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use logboom_sink::Store;
+    use logboom_sink::table::{TableOptions, View};
+    use logboom_wire::message::{AdaptorCodec, ToCollector};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::batcher::{Batcher, Limits};
+    use crate::output::OutputRatio;
+
+    async fn context(pulse: Pulse) -> Context {
+        let store = Store::open("memory://", &BTreeMap::new()).unwrap();
+        let view = View::open_or_create(&store, &TableOptions::default()).await.unwrap();
+        let limits = Limits { interval: Duration::from_secs(1), file_bytes: 1 << 20, block_bytes: 1 << 20 };
+        Context {
+            door: Arc::new(Door::open(&logboom_config::Collector::default()).unwrap()),
+            intake: Batcher::new(limits, OutputRatio::default()).1,
+            tail: None,
+            marks: Marks::new(view),
+            memory: Arc::new(Semaphore::new(1024)),
+            memory_units: 1024,
+            windows: Windows::new(1 << 20),
+            pulse,
+            sessions: Arc::default(),
+        }
+    }
+
+    /// A peer that has said hello.
+    async fn connect(context: &Context) -> Framed<TcpStream, AdaptorCodec> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, peer) = listener.accept().await.unwrap();
+        tokio::spawn(run(accepted, peer, context.clone(), CancellationToken::new()));
+        let mut frames = Framed::new(socket, AdaptorCodec::adaptor());
+        let (host, agent) = ("h".to_owned(), "a".to_owned());
+        let hello = ToCollector::Hello { version: PROTOCOL_VERSION, token: String::new(), host, agent };
+        frames.send(hello).await.unwrap();
+        frames
+    }
+
+    async fn hear(frames: &mut Framed<TcpStream, AdaptorCodec>) -> ToAdaptor {
+        match frames.next().await.unwrap().unwrap() {
+            Frame::Control(message) => message,
+            Frame::Block(_) => panic!("a block"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_collector_whose_commits_do_not_get_done_sends_its_adaptors_away_and_takes_them_again_after() {
+        let context = context(Pulse::default()).await;
+        let mut early = connect(&context).await;
+        assert!(matches!(hear(&mut early).await, ToAdaptor::Welcome { .. }));
+        assert!(matches!(hear(&mut early).await, ToAdaptor::Credit { bytes } if bytes > 0));
+        context.pulse.begin(Instant::now() - Duration::from_secs(60), 0);
+        let busy = |message: ToAdaptor| matches!(message, ToAdaptor::Refused { code: Refusal::Busy, .. });
+        assert!(busy(hear(&mut early).await));
+        assert!(busy(hear(&mut connect(&context).await).await));
+        context.pulse.end();
+        assert!(matches!(hear(&mut connect(&context).await).await, ToAdaptor::Welcome { .. }));
     }
 }

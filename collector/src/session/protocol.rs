@@ -8,17 +8,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use logboom_security::Certificate;
-use logboom_wire::message::{PROTOCOL_VERSION, Refusal, ToCollector};
+use logboom_wire::message::{PROTOCOL_VERSION, Refusal, STREAMS_MAX, ToCollector};
 use logboom_wire::{Block, StreamId};
 
 use crate::door::{Access, Credentials, Forbidden, Grant};
 
-/// A peer that has said nothing for this long is dead; nor may a hello take longer.
-pub const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// A peer that has said nothing for this long is dead; nor may a hello take longer. It is looked for every second, and found
+/// within 10 s.
+pub const SILENCE_MAX: Duration = Duration::from_secs(9);
 /// After this long without saying anything, a sign of life is sent.
 const PING_AFTER: Duration = Duration::from_secs(3);
-/// Streams that one connection may open.
-const STREAMS_MAX: usize = 10_000;
 
 /// What the shell is to do.
 #[derive(Debug)]

@@ -31,6 +31,7 @@ use crate::batch::{Batch, Entry};
 use crate::committer::Committer;
 use crate::marks::Marks;
 use crate::output::OutputRatio;
+use crate::pulse::Pulse;
 use crate::tables::{TableSettings, Tables};
 
 /// The routes, in order; the default table comes after them.
@@ -210,7 +211,13 @@ impl World {
         let tables = self.tables_with(&ROUTES, &faults).await.unwrap();
         let marks = Marks::new(tables.default_table().view.clone());
         Collector {
-            committer: Committer { tables, marks, output: OutputRatio::default(), background: TaskTracker::new() },
+            committer: Committer {
+                tables,
+                marks,
+                output: OutputRatio::default(),
+                pulse: Pulse::default(),
+                background: TaskTracker::new(),
+            },
             faults,
             death,
         }
