@@ -15,7 +15,7 @@ use std::path::Path;
 
 use logboom_config::TokenHash;
 
-use crate::harness::{Authority, Pipeline, Plan};
+use crate::harness::{Authority, PATIENCE, Pipeline, Plan};
 
 /// Settings of a collector that speaks TLS and asks for certificates and the token of a client; the files are in the
 /// folder of everything, where processes run.
@@ -61,6 +61,15 @@ impl Secured {
         fs::write(secured.file("token"), TOKEN).unwrap();
         secured.edit("collector", "TOKEN_HASH", &TokenHash::of(TOKEN).to_string());
         secured
+    }
+
+    /// Starts everything; there is a table then.
+    fn start(&mut self) {
+        self.pipeline.start_collectors();
+        for collector in &self.pipeline.collectors {
+            collector.node.wait_for("collector started", PATIENCE);
+        }
+        self.pipeline.start_adaptors();
     }
 
     fn file(&self, name: &str) -> std::path::PathBuf {

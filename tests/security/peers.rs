@@ -17,8 +17,7 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(14);
 fn who_speaks_in_the_clear_where_tls_is_spoken_is_told_so() {
     let mut secured = Secured::new(Plan::default());
     secured.edit("adaptor", super::ADAPTOR, "");
-    secured.pipeline.start_collectors();
-    secured.pipeline.start_adaptors();
+    secured.start();
     secured.pipeline.adaptors[0].node.wait_for("refused (Tls): this port speaks TLS; see `tls_ca_file`", PATIENCE);
     let collector = &secured.pipeline.collectors[0].node;
     collector.wait_for("reason=\"handshake\" refused=1 why=\"it speaks in the clear, where TLS is spoken\"", PATIENCE);
@@ -30,8 +29,7 @@ fn who_speaks_tls_where_it_is_not_spoken_is_told_so() {
     let settings = std::fs::read_to_string(secured.file("collector-0.toml")).unwrap();
     let (head, tail) = (settings.split_once("tls_cert_file").unwrap().0, settings.rsplit_once("[sink]\n").unwrap().1);
     std::fs::write(secured.file("collector-0.toml"), format!("{head}[sink]\n{tail}")).unwrap();
-    secured.pipeline.start_collectors();
-    secured.pipeline.start_adaptors();
+    secured.start();
     secured.pipeline.adaptors[0].node.wait_for("no TLS with the collector: the peer does not speak TLS", PATIENCE);
     let said = "reason=\"handshake\" refused=1 why=\"it speaks TLS, which needs `collector.tls_cert_file` here\"";
     secured.pipeline.collectors[0].node.wait_for(said, PATIENCE);

@@ -106,8 +106,7 @@ impl Case {
     fn check(&self) {
         let mut secured = Secured::new(Plan::default());
         (self.spoil)(&secured);
-        secured.pipeline.start_collectors();
-        secured.pipeline.start_adaptors();
+        secured.start();
         let producer = secured.pipeline.socket_producer(0, RECORDS, 100);
         secured.pipeline.pace.allow(RECORDS);
         producer.join();
@@ -140,8 +139,7 @@ fn whatever_is_wrong_is_refused_with_its_reason_and_nothing_is_lost_once_it_is_r
 #[test]
 fn a_client_that_is_taken_away_is_cut_off_and_goes_on_when_it_is_there_again() {
     let mut secured = Secured::new(Plan::default());
-    secured.pipeline.start_collectors();
-    secured.pipeline.start_adaptors();
+    secured.start();
     let producer = secured.pipeline.socket_producer(0, RECORDS, 100);
     secured.pipeline.pace.allow(RECORDS / 2);
     wait_until("the first half is in the table", PATIENCE, || secured.pipeline.judge().rows == RECORDS / 2);
@@ -167,8 +165,7 @@ fn a_client_that_is_taken_away_is_cut_off_and_goes_on_when_it_is_there_again() {
 fn a_stream_that_is_refused_holds_up_no_other_stream_and_no_neighbour() {
     let mut secured = Secured::new(Plan { adaptors: 2, ..Plan::default() });
     secured.edit("collector", "categories = [\"*\"]", "categories = [\"good\"]");
-    secured.pipeline.start_collectors();
-    secured.pipeline.start_adaptors();
+    secured.start();
     let send = |secured: &Secured, adaptor: usize, category: &str, body: &str| {
         let mut socket = UnixStream::connect(&secured.pipeline.adaptors[adaptor].socket).unwrap();
         writeln!(socket, "{{\"category\":\"{category}\",\"body\":\"{body}\"}}").unwrap();
@@ -198,8 +195,7 @@ fn a_stream_that_is_refused_holds_up_no_other_stream_and_no_neighbour() {
 fn a_stream_that_one_collector_refuses_goes_to_another_that_takes_it() {
     let mut secured = Secured::new(Plan { collectors: 2, ..Plan::default() });
     super::edit(&secured.file("collector-0.toml"), "categories = [\"*\"]", "categories = [\"nothing\"]");
-    secured.pipeline.start_collectors();
-    secured.pipeline.start_adaptors();
+    secured.start();
     let producer = secured.pipeline.socket_producer(0, RECORDS, 100);
     secured.pipeline.pace.allow(RECORDS);
     producer.join();

@@ -15,8 +15,7 @@ const SEEN: Duration = Duration::from_millis(2500);
 fn certificates_and_tokens_that_change_under_load_lose_nothing() {
     const PER_STEP: u64 = 400;
     let mut secured = Secured::new(Plan { adaptors: 2, collectors: 2, ..Plan::default() });
-    secured.pipeline.start_collectors();
-    secured.pipeline.start_adaptors();
+    secured.start();
     let (old, new) = (TokenHash::of(TOKEN).to_string(), TokenHash::of("tuna").to_string());
     let both = format!("token_hash = [\"{old}\", \"{new}\"]");
     let trust = |secured: &Secured, file: &str, authorities: &[&Authority]| {

@@ -20,8 +20,7 @@ fn records_are_seen_only_by_who_may_and_only_those_that_are_granted() {
     secured.edit("collector", "[sink]\n", &desk);
     fs::write(secured.file("desk"), "desk").unwrap();
     fs::write(secured.file("wrong"), "barracuda").unwrap();
-    secured.pipeline.start_collectors();
-    secured.pipeline.start_adaptors();
+    secured.start();
     // It is opened after the other port.
     secured.pipeline.collectors[0].node.wait_for("live tail listens", PATIENCE);
     wait_until("the HTTP port is open", PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
