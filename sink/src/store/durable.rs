@@ -14,10 +14,10 @@
 //! refuses everything until the process is started again.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -85,12 +85,16 @@ fn stage(target: &FsPath) -> io::Result<(File, PathBuf)> {
             Ok(file) => return Ok((file, path)),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                let folder = target.parent().ok_or(io::ErrorKind::NotFound)?;
-                DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
+                create_parent(target)?;
             }
             Err(e) => return Err(e),
         }
     }
+}
+
+fn create_parent(target: &FsPath) -> io::Result<()> {
+    let folder = target.parent().ok_or(io::ErrorKind::NotFound)?;
+    DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)
 }
 
 impl DurableFolder {
@@ -189,6 +193,8 @@ impl ObjectStore for DurableFolder {
     }
 
     async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        // The library would let others into a folder that it makes.
+        self.on_disk(location, |_, path| create_parent(path)).await?;
         let upload = self.local.put_multipart_opts(location, opts).await?;
         Ok(Box::new(DurableUpload { upload, folder: self.clone(), location: location.clone() }))
     }
@@ -252,6 +258,9 @@ impl MultipartUpload for DurableUpload {
         self.folder
             .on_disk(&self.location, |disk, path| {
                 let file = File::open(path)?;
+                // Less than that is what the umask wants.
+                let mode = file.metadata()?.permissions().mode() & FILE_MODE;
+                file.set_permissions(Permissions::from_mode(mode))?;
                 disk.synced(file.sync_all())?;
                 disk.sync_names(path)
             })
@@ -266,8 +275,6 @@ impl MultipartUpload for DurableUpload {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use futures::TryStreamExt;
     use object_store::{ObjectStoreExt, WriteMultipart};
 
