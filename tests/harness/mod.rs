@@ -2,9 +2,14 @@
 //! its test.
 
 mod bucket;
+mod mount;
+mod network;
 mod pipeline;
+mod power;
 mod process;
 mod producer;
+mod tools;
+mod trace;
 mod verified;
 
 use std::net::TcpListener;
@@ -13,8 +18,12 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 pub use bucket::{Bucket, Kind};
-pub use pipeline::{Pipeline, Plan};
+pub use mount::Mount;
+pub use network::{Direction, Network};
+pub use pipeline::{Pipeline, Plan, copy_folder};
+pub use power::{Loss, PowerDisk};
 pub use process::{Node, logboom, run};
+pub use trace::{Calls, Fate, Trace, traced_call, traced_calls};
 
 /// How long anything may take that should take a moment, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);

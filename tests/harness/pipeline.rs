@@ -12,8 +12,8 @@ use tempfile::TempDir;
 
 use super::producer::{FileProducer, Pace, SocketProducer, Target};
 use super::verified::Verified;
-use super::{Bucket, Node, PATIENCE, free_port, logboom, quoted, run, wait_until};
-use crate::oracle::{Account, Ledger, Table, Verdict, judge};
+use super::{Bucket, Network, Node, PATIENCE, free_port, logboom, quoted, run, wait_until};
+use crate::oracle::{Account, Ledger, Promise, Table, Verdict, judge};
 
 /// What a pipeline is to be like.
 #[derive(Clone, Copy, Debug)]
@@ -81,14 +81,21 @@ impl AdaptorNode {
 /// One collector.
 pub struct CollectorNode {
     pub node: Node,
-    pub port: u16,
+    /// Where it listens.
+    pub address: String,
+    /// On a machine of its own, where only its adaptor reaches it.
+    is_remote: bool,
 }
 
 impl CollectorNode {
     /// Waits until it takes blocks.
     #[track_caller]
     pub fn wait_ready(&self) {
-        wait_until("the collector listens", PATIENCE, || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
+        if self.is_remote {
+            self.node.wait_for("collector started", PATIENCE);
+            return;
+        }
+        wait_until("the collector listens", PATIENCE, || TcpStream::connect(&self.address).is_ok());
     }
 }
 
@@ -112,19 +119,35 @@ impl Pipeline {
     /// The same with its table in a bucket.
     pub fn in_bucket(plan: Plan, bucket: &Bucket) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self::lay_out(plan, "", folder, &bucket.sink, bucket.table.clone())
+        Self::lay_out(plan, "", folder, &bucket.sink, bucket.table.clone(), None)
+    }
+
+    /// The same with each process on a machine of its own, and the table in a folder that they share.
+    pub fn in_network(plan: Plan, network: &Network) -> Self {
+        let (folder, sink, table) = folder_with_table();
+        let mut pipeline = Self::lay_out(plan, "", folder, &sink, table, Some(network));
+        pipeline.adaptors.iter_mut().for_each(|adaptor| adaptor.node.wrap(&network.at_adaptor()));
+        for (index, collector) in pipeline.collectors.iter_mut().enumerate() {
+            collector.node.wrap(&network.at_collector(index));
+        }
+        pipeline
     }
 
     /// The same with one more source on every adaptor, given by the lines of its settings with `{port}` for its port and
     /// `{socket}` for the path of its Unix socket.
     pub fn with_source(plan: Plan, source: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store = folder.path().join("store");
-        let table = Table::at(&store);
-        Self::lay_out(plan, source, folder, &format!("url = {}", quoted(&store)), table)
+        let (folder, sink, table) = folder_with_table();
+        Self::lay_out(plan, source, folder, &sink, table, None)
     }
 
-    fn lay_out(plan: Plan, source: &str, folder: TempDir, sink: &str, table: Table) -> Self {
+    fn lay_out(
+        plan: Plan,
+        source: &str,
+        folder: TempDir,
+        sink: &str,
+        table: Table,
+        network: Option<&Network>,
+    ) -> Self {
         let root = folder.path();
         let routes: Vec<(Globs, PathBuf)> = plan
             .routes
@@ -140,17 +163,18 @@ impl Pipeline {
         let routes_settings: String = routes.iter().map(of_route).collect();
         let collectors: Vec<CollectorNode> = (0..plan.collectors)
             .map(|index| {
-                let port = free_port();
+                let host = network.map_or("127.0.0.1".to_owned(), |network| network.collector_address(index));
+                let address = format!("{host}:{}", free_port());
                 let settings = format!(
-                    "[collector]\nlisten = \"127.0.0.1:{port}\"\n{}\n[sink]\nformat = {:?}\n{}\n{sink}\n{routes_settings}",
+                    "[collector]\nlisten = {address:?}\n{}\n[sink]\nformat = {:?}\n{}\n{sink}\n{routes_settings}",
                     plan.collector, plan.format, plan.sink,
                 );
-                CollectorNode { node: node(root, "collector", &format!("collector-{index}"), &settings), port }
+                let node = node(root, "collector", &format!("collector-{index}"), &settings);
+                CollectorNode { node, address, is_remote: network.is_some() }
             })
             .collect();
-        let ports: Vec<u16> = collectors.iter().map(|collector| collector.port).collect();
         let adaptors =
-            (0..plan.adaptors).map(|index| adaptor(root, &plan, &ports, &format!("adaptor-{index}"), source));
+            (0..plan.adaptors).map(|index| adaptor(root, &plan, &collectors, &format!("adaptor-{index}"), source));
         let adaptors = adaptors.collect();
         let table = table.with_routes(routes);
         Self { adaptors, collectors, ledger: Ledger::default(), pace: Arc::default(), table, folder }
@@ -171,6 +195,15 @@ impl Pipeline {
 
     pub fn start_adaptors(&mut self) {
         self.adaptors.iter_mut().for_each(|adaptor| adaptor.node.start());
+        self.adaptors.iter().for_each(AdaptorNode::wait_ready);
+    }
+
+    /// Waits until all of them are up, so far that they end in order when they are told to.
+    #[track_caller]
+    pub fn wait_ready(&self) {
+        for collector in &self.collectors {
+            collector.node.wait_for("collector started", PATIENCE);
+        }
         self.adaptors.iter().for_each(AdaptorNode::wait_ready);
     }
 
@@ -230,9 +263,14 @@ impl Pipeline {
     pub fn heal(&mut self, limit: Duration) -> Verdict {
         let begun = Instant::now();
         loop {
-            let verdict = self.judge();
-            if verdict.lost == 0 || begun.elapsed() > limit {
-                return verdict;
+            // To read all of a large table takes long; as long as it has too few rows there is no need to.
+            let acknowledged = self.ledger.count(Promise::Acknowledged);
+            let may_be_there = self.table.rows_listed().is_none_or(|rows| rows >= acknowledged);
+            if may_be_there || begun.elapsed() > limit {
+                let verdict = self.judge();
+                if verdict.lost == 0 || begun.elapsed() > limit {
+                    return verdict;
+                }
             }
             std::thread::sleep(Duration::from_millis(200));
         }
@@ -260,8 +298,7 @@ impl Pipeline {
 
     /// One more adaptor with the settings of `plan`, its spool a copy of that of adaptor `of`. Not started.
     pub fn add_clone(&mut self, plan: &Plan, of: usize) -> usize {
-        let ports: Vec<u16> = self.collectors.iter().map(|collector| collector.port).collect();
-        let clone = adaptor(self.folder.path(), plan, &ports, &format!("clone-{}", self.adaptors.len()), "");
+        let clone = adaptor(self.folder.path(), plan, &self.collectors, &format!("clone-{}", self.adaptors.len()), "");
         copy_folder(&self.adaptors[of].spool, &clone.spool);
         self.adaptors.push(clone);
         self.adaptors.len() - 1
@@ -274,7 +311,15 @@ impl Drop for Pipeline {
     }
 }
 
-fn adaptor(root: &Path, plan: &Plan, collectors: &[u16], name: &str, source: &str) -> AdaptorNode {
+/// A folder, the setting that has a table in it, and that table.
+fn folder_with_table() -> (TempDir, String, Table) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    let (sink, table) = (format!("url = {}", quoted(&store)), Table::at(&store));
+    (folder, sink, table)
+}
+
+fn adaptor(root: &Path, plan: &Plan, collectors: &[CollectorNode], name: &str, source: &str) -> AdaptorNode {
     let folder = root.join(name);
     let (spool, logs, socket) = (folder.join("spool"), folder.join("logs"), folder.join("in.sock"));
     let (tcp, extra) = (free_port(), (free_port(), folder.join("extra.sock")));
@@ -283,7 +328,7 @@ fn adaptor(root: &Path, plan: &Plan, collectors: &[u16], name: &str, source: &st
         false => format!("[[adaptor.source]]\n{}\n", filled(source, &extra)),
     };
     fs::create_dir_all(&logs).unwrap();
-    let addresses: Vec<String> = collectors.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+    let addresses: Vec<String> = collectors.iter().map(|collector| format!("{:?}", collector.address)).collect();
     let settings = format!(
         r#"
 [adaptor]
@@ -327,7 +372,8 @@ fn node(root: &Path, role: &str, name: &str, settings: &str) -> Node {
     Node::new(root, name, &[role, "--config", path.to_str().unwrap()])
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+/// Copies a folder with all that is in it.
+pub fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
