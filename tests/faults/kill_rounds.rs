@@ -27,7 +27,13 @@ struct Size {
 
 impl Size {
     fn new(adaptors: usize, rounds: u64, records: u64) -> Self {
-        Self { adaptors, rounds, records, kills_each: 0, seed: env_number("LOGBOOM_SEED", rand::random::<u32>().into()) }
+        Self {
+            adaptors,
+            rounds,
+            records,
+            kills_each: 0,
+            seed: env_number("LOGBOOM_SEED", rand::random::<u32>().into()),
+        }
     }
 
     /// As `LOGBOOM_KILL_ROUNDS`, `LOGBOOM_KILL_RECORDS`, `LOGBOOM_KILLS_EACH` and `LOGBOOM_SEED` say.

@@ -9,6 +9,11 @@ const FOUND_WITHIN: Duration = Duration::from_secs(10);
 /// For a machine that is busy with others.
 const SLACK: Duration = Duration::from_secs(3);
 
+fn plan() -> Plan {
+    // They listen on addresses that others could reach, were there any.
+    Plan { collectors: 2, collector: "flush_interval = \"200ms\"\ninsecure = true", ..Plan::default() }
+}
+
 #[test]
 fn a_cut_cable_is_found_and_another_collector_takes_over() {
     std::thread::scope(|scope| {
@@ -20,7 +25,7 @@ fn a_cut_cable_is_found_and_another_collector_takes_over() {
 
 fn fail_over(direction: Direction) {
     let Some(network) = Network::new(2) else { return };
-    let mut pipeline = Pipeline::in_network(Plan { collectors: 2, ..Plan::default() }, &network);
+    let mut pipeline = Pipeline::in_network(plan(), &network);
     pipeline.start_collectors();
     pipeline.start_adaptors();
     let connected =
@@ -74,7 +79,7 @@ fn fail_over(direction: Direction) {
 #[test]
 fn what_comes_while_all_cables_are_cut_waits_in_the_spool() {
     let Some(network) = Network::new(2) else { return };
-    let mut pipeline = Pipeline::in_network(Plan { collectors: 2, ..Plan::default() }, &network);
+    let mut pipeline = Pipeline::in_network(plan(), &network);
     pipeline.start_collectors();
     pipeline.start_adaptors();
     let socket = pipeline.socket_producer(0, 2000, 200);

@@ -117,7 +117,10 @@ fn run(disk: Disk, cut: Cut) -> Result<Option<Run>, ()> {
         let socket = pipeline.socket_producer(0, RECORDS, RECORD_BYTES);
         let file = pipeline.file_producer(0, RECORDS, RECORDS / 2, RECORD_BYTES);
         pipeline.pace.allow(u64::MAX);
-        wait_until("the script ends", PATIENCE, || power.is_off() || socket.is_finished() && file.is_finished());
+        wait_until("the script ends", PATIENCE, || {
+            let has_committed = pipeline.collectors[0].node.log().contains("committed version=");
+            power.is_off() || has_committed && socket.is_finished() && file.is_finished()
+        });
         let pause = Instant::now();
         while !power.is_off() && pause.elapsed() < Duration::from_millis(250) {
             std::thread::sleep(Duration::from_millis(5));

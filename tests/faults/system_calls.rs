@@ -67,7 +67,8 @@ fn full_an_error_of_every_system_call_loses_and_doubles_nothing() {
 fn sweep(calls: Calls, fates: &[Fate], most: u64) {
     for role in [Role::Adaptor, Role::Collector] {
         let begun = Instant::now();
-        let counted = run(role, Trace { calls, fate: Fate::Killed, at: 0 }).unwrap_or_else(|_| panic!("without a fault"));
+        let counted =
+            run(role, Trace { calls, fate: Fate::Killed, at: 0 }).unwrap_or_else(|_| panic!("without a fault"));
         let total = counted.calls;
         let taken = most.min(total);
         let places = (1..=taken).map(|place| place * total / taken);

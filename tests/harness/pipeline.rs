@@ -140,14 +140,7 @@ impl Pipeline {
         Self::lay_out(plan, source, folder, &sink, table, None)
     }
 
-    fn lay_out(
-        plan: Plan,
-        source: &str,
-        folder: TempDir,
-        sink: &str,
-        table: Table,
-        network: Option<&Network>,
-    ) -> Self {
+    fn lay_out(plan: Plan, source: &str, folder: TempDir, sink: &str, table: Table, network: Option<&Network>) -> Self {
         let root = folder.path();
         let routes: Vec<(Globs, PathBuf)> = plan
             .routes

@@ -66,7 +66,12 @@ impl Table {
 
     /// The table on a store with these options.
     pub fn on(url: &str, options: BTreeMap<String, String>) -> Self {
-        Self { default: Place { url: url.to_owned(), options }, routes: Vec::new(), read: BTreeMap::new(), remembered: 0 }
+        Self {
+            default: Place { url: url.to_owned(), options },
+            routes: Vec::new(),
+            read: BTreeMap::new(),
+            remembered: 0,
+        }
     }
 
     /// The same with tables in folders for some categories.

@@ -1,6 +1,6 @@
 //! `tracer all|disk kill|eio|enospc N COMMAND…` runs a command and does something to it at its N-th system call that has
 //! to do with files or the network, or only of those that change a disk, counted over all of its threads from its
-//! first instruction to its last. With `kill` it is killed before the call is made; else the call is not made and fails.
+//! first instruction to its last (of those to its standard streams and to what is no file, a disk knows nothing). With `kill` it is killed before the call is made; else the call is not made and fails.
 //! 0 counts only. It says on standard error what it has done.
 //!
 //! `strace --inject` counts each thread for itself, so which call is the n-th depends on which thread comes first, and
@@ -87,10 +87,20 @@ fn main() {
         "enospc" => Some(Errno::ENOSPC),
         _ => panic!("{fate}"),
     };
+    let only_disk = calls == "disk";
     let process = start(command);
     let at = at.parse().unwrap();
-    let mut tracer =
-        Tracer { known, error, at, process, running: false, calls: 0, within: HashSet::new(), failing: None };
+    let mut tracer = Tracer {
+        known,
+        only_disk,
+        error,
+        at,
+        process,
+        running: false,
+        calls: 0,
+        within: HashSet::new(),
+        failing: None,
+    };
     tracer.run();
 }
 
@@ -115,6 +125,7 @@ fn start(command: &[String]) -> Pid {
 
 struct Tracer {
     known: BTreeMap<i64, &'static str>,
+    only_disk: bool,
     /// What the call fails with; `None` to kill.
     error: Option<Errno>,
     at: u64,
@@ -173,6 +184,9 @@ impl Tracer {
         // A thread that is being killed has no registers any more.
         let Ok(mut registers) = ptrace::getregs(thread) else { return };
         let Some(name) = self.known.get(&(registers.orig_rax as i64)).filter(|_| self.running) else { return };
+        if self.only_disk && *name == "write" && !self.is_file(registers.rdi) {
+            return;
+        }
         self.calls += 1;
         if self.calls != self.at {
             return;
@@ -187,5 +201,10 @@ impl Tracer {
             ptrace::setregs(thread, registers).unwrap();
             self.failing = Some(thread);
         }
+    }
+
+    fn is_file(&self, descriptor: u64) -> bool {
+        let link = std::fs::read_link(format!("/proc/{}/fd/{descriptor}", self.process));
+        descriptor > 2 && link.is_ok_and(|path| path.is_absolute() && !path.starts_with("/dev"))
     }
 }
