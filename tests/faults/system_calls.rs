@@ -26,7 +26,7 @@ const PLAN: Plan = Plan {
     collectors: 1,
     adaptor: "drain_timeout = \"20s\"",
     spool: "linger = \"5ms\"\nblock_size = \"16KiB\"\nsegment_size = \"64KiB\"",
-    collector: "flush_interval = \"100ms\"",
+    collector: "flush_interval = \"100ms\"\ndrain_timeout = \"2s\"",
     sink: "checkpoint_interval = 2",
     routes: &[],
     format: "parquet",
@@ -133,9 +133,15 @@ fn run(role: Role, trace: Trace) -> Result<Run, ()> {
             Role::Adaptor => &mut pipeline.adaptors[0].node,
             Role::Collector => &mut pipeline.collectors[0].node,
         };
-        // A commit, in a collector; then an orderly end, which is part of the script.
+        // A commit, in a collector that can do it: after a failed sync it waits for somebody to look at the disk, and to
+        // start it again. Then an orderly end, which is part of the script.
+        let mut failed_at = None;
         wait_until("the script ends", PATIENCE, || {
-            let has_committed = role == Role::Adaptor || node.log().contains("committed version=");
+            if trace.fate != Fate::Killed && failed_at.is_none() && traced_call(node).is_some() {
+                failed_at = Some(Instant::now());
+            }
+            let has_failed = failed_at.is_some_and(|at| at.elapsed() > Duration::from_secs(2));
+            let has_committed = role == Role::Adaptor || has_failed || node.log().contains("committed version=");
             node.has_ended() || has_committed && socket.is_finished() && file.is_finished()
         });
         let pause = Instant::now();
