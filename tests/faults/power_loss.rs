@@ -74,7 +74,11 @@ fn sweep(most: u64, seeds: u64) {
                 scope.spawn(|| {
                     while let Some(cut) = cuts.get(next.fetch_add(1, Ordering::SeqCst)) {
                         let outcome = self::run(disk, *cut);
-                        outcomes.lock().unwrap().push((*cut, outcome));
+                        let mut outcomes = outcomes.lock().unwrap();
+                        outcomes.push((*cut, outcome));
+                        if outcomes.len().is_multiple_of(100) {
+                            println!("{disk:?}: {} of {} runs, {:.0?}", outcomes.len(), cuts.len(), begun.elapsed());
+                        }
                     }
                 });
             }

@@ -105,6 +105,8 @@ fn main() {
 }
 
 /// Starts a process that is traced from its first instruction on: a shell that waits for a word before it becomes it.
+// The tracer waits for it, stop by stop.
+#[allow(clippy::zombie_processes)]
 fn start(command: &[String]) -> Pid {
     let mut shell = Command::new("sh");
     shell.args(["-c", "read go; exec \"$@\" </dev/null", "sh"]).args(command);
