@@ -2,7 +2,9 @@
 //! What was not synced is gone, or an arbitrary part of it, and so is a name whose directory was not synced. What was
 //! acknowledged is there all the same, once.
 
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -40,6 +42,40 @@ enum Disk {
 struct Cut {
     at: u64,
     loss: Loss,
+}
+
+#[test]
+fn the_disk_keeps_what_is_synced_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("disk");
+    let Some(mut disk) = PowerDisk::mount(&root) else { return };
+    let create = |name: &str| File::create_new(root.join(name)).unwrap();
+    let sync_names = |folder: &Path| File::open(folder).unwrap().sync_all().unwrap();
+    // Synced in part; synced without its name; renamed without its folder being synced; deleted likewise.
+    let mut part = create("part");
+    part.write_all(b"synced").unwrap();
+    part.sync_data().unwrap();
+    part.write_all(b" and not").unwrap();
+    create("old").sync_all().unwrap();
+    create("deleted").sync_all().unwrap();
+    fs::create_dir(root.join("folder")).unwrap();
+    sync_names(&root);
+    create("folder/nameless").sync_all().unwrap();
+    fs::rename(root.join("old"), root.join("new")).unwrap();
+    fs::remove_file(root.join("deleted")).unwrap();
+    disk.cut_at(1, Loss::All);
+    assert!(part.sync_data().is_err(), "the power has gone before that");
+    assert!(disk.is_off() && fs::read_dir(&root).is_err());
+    drop(part);
+    disk.restore();
+    let names = |folder: &Path| {
+        let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&root), ["deleted", "folder", "old", "part"]);
+    assert_eq!(names(&root.join("folder")), [""; 0]);
+    assert_eq!(fs::read(root.join("part")).unwrap(), b"synced");
 }
 
 #[test]
