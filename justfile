@@ -69,6 +69,18 @@ load WHAT="full_load":
 soak:
     cargo test --release --test tests -- --ignored --nocapture full_load_a_soak
 
+# 1,000 kills of each role with ten million records; half an hour on two idle cores (the same variables, LOGBOOM_KILLS_EACH)
+kill-test-long:
+    LOGBOOM_KILL_ROUNDS=1000 LOGBOOM_KILL_RECORDS=10000000 LOGBOOM_KILLS_EACH=1000 cargo test --release --test tests -- --ignored --nocapture --exact faults::kill_rounds::full_kill_rounds_lose_and_double_nothing
+
+# Kill each role at every one of its system calls, then let each call that changes a disk fail (LOGBOOM_SWEEP_CALLS: at most so many)
+sweep-calls:
+    cargo test --test tests -- --ignored --nocapture --test-threads=1 full_a_death_at_every full_an_error_of_every
+
+# Cut the power at every call that changes or syncs a disk (LOGBOOM_POWER_CALLS: at most so many, LOGBOOM_POWER_SEEDS)
+sweep-power:
+    cargo test --test tests -- --ignored --nocapture full_a_power_cut
+
 # Every store that is installed: LOGBOOM_TEST_PYTHON (moto[server]), LOGBOOM_TEST_NODE_MODULES (azurite), radosgw
 stores:
     cargo test -p logboom-sink --test stores -- --nocapture

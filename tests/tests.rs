@@ -3,8 +3,9 @@
 //! - `oracle`: which records must be in the table, and whether they are; its own tests
 //! - `harness`: processes to start and kill, producers, whole pipelines
 //! - `commands`: the command line as a user meets it
-//! - `faults`: deaths, outages, full disks, copied disks
+//! - `faults`: deaths at every call, lost power, cut cables, outages, full disks, copied disks, wrong clocks
 //! - `load`: sizes, speeds and long runs
+//! - `tools`: programs that the faults need, a workspace of their own
 //! - `protocols`: every protocol, spoken by a real client
 //! - `security`: the wire by TLS, tokens and grants; who is refused, and that nothing is lost by it
 //!

@@ -173,6 +173,11 @@ impl Table {
         if !checkpoint_due(version, self.settings.options.checkpoint_interval) {
             return;
         }
+        if !self.view.may_write_checkpoint() {
+            let table = self.settings.store.url();
+            info!(version, %table, "no checkpoint for an hour: by the clock more than a day has passed between two commits");
+            return;
+        }
         let Ok(permit) = self.checkpointing.clone().try_acquire_owned() else { return };
         let TableSettings { store, options, .. } = self.settings.clone();
         background.spawn(async move {

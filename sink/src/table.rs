@@ -8,6 +8,7 @@
 //! | `log` | the objects of the log, read and put with deadlines |
 //! | `checkpoint_file` | the marks in a checkpoint |
 //! | `view` | the table at one version, with its marks |
+//! | `stamps` | the times in the log's marks, and whether they can be trusted |
 //! | `change` | what a commit changes, and what contradicts it |
 //! | `commit` | the step that makes sink files visible and moves the marks |
 //! | `alter` | changes of what the table is: its columns and properties |
@@ -33,6 +34,7 @@ mod kernel;
 mod log;
 mod origin;
 mod snapshot;
+mod stamps;
 mod stats;
 mod tombstones;
 mod view;

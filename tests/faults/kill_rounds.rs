@@ -20,17 +20,26 @@ struct Size {
     adaptors: usize,
     rounds: u64,
     records: u64,
+    /// More rounds follow until so many adaptors and so many collectors were killed.
+    kills_each: u64,
     seed: u64,
 }
 
 impl Size {
     fn new(adaptors: usize, rounds: u64, records: u64) -> Self {
-        Self { adaptors, rounds, records, seed: env_number("LOGBOOM_SEED", rand::random::<u32>().into()) }
+        Self {
+            adaptors,
+            rounds,
+            records,
+            kills_each: 0,
+            seed: env_number("LOGBOOM_SEED", rand::random::<u32>().into()),
+        }
     }
 
-    /// As `LOGBOOM_KILL_ROUNDS`, `LOGBOOM_KILL_RECORDS` and `LOGBOOM_SEED` say.
+    /// As `LOGBOOM_KILL_ROUNDS`, `LOGBOOM_KILL_RECORDS`, `LOGBOOM_KILLS_EACH` and `LOGBOOM_SEED` say.
     fn full() -> Self {
-        Self::new(8, env_number("LOGBOOM_KILL_ROUNDS", 200), env_number("LOGBOOM_KILL_RECORDS", 1_000_000))
+        let size = Self::new(8, env_number("LOGBOOM_KILL_ROUNDS", 200), env_number("LOGBOOM_KILL_RECORDS", 1_000_000));
+        Self { kills_each: env_number("LOGBOOM_KILLS_EACH", 0), ..size }
     }
 }
 
@@ -57,7 +66,7 @@ fn random_kills_lose_and_double_nothing_in_a_bucket_that_breaks_requests() {
     kill_rounds(Size::new(4, 6, 8_000), Plan::default(), Some(&bucket));
 }
 
-/// `LOGBOOM_KILL_ROUNDS`, `LOGBOOM_KILL_RECORDS` and `LOGBOOM_SEED` say how much of it.
+/// `LOGBOOM_KILL_ROUNDS`, `LOGBOOM_KILL_RECORDS`, `LOGBOOM_KILLS_EACH` and `LOGBOOM_SEED` say how much of it.
 #[test]
 #[ignore = "takes minutes; run it optimized"]
 fn full_kill_rounds_lose_and_double_nothing() {
@@ -88,7 +97,7 @@ fn full_kill_rounds_on_moto_lose_and_double_nothing() {
 }
 
 fn kill_rounds(size: Size, plan: Plan, bucket: Option<&Bucket>) {
-    let Size { adaptors, rounds, records, seed } = size;
+    let Size { adaptors, rounds, records, kills_each, seed } = size;
     println!("{rounds} rounds of kills, {records} records, LOGBOOM_SEED={seed}");
     let begun = Instant::now();
     let mut random = StdRng::seed_from_u64(seed);
@@ -108,11 +117,18 @@ fn kill_rounds(size: Size, plan: Plan, bucket: Option<&Bucket>) {
     let sockets: Vec<_> = (0..adaptors).map(|index| pipeline.socket_producer(index, each, 120)).collect();
     let files: Vec<_> = (0..adaptors).map(|index| pipeline.file_producer(index, each, rotate_after, 120)).collect();
 
-    let (mut kills, mut stops) = (0, 0);
-    for round in 1..=rounds {
-        pipeline.pace.allow((each * round).div_ceil(rounds));
+    // Of adaptors and of collectors.
+    let (mut kills, mut stops, mut round) = ([0, 0], 0, 0);
+    while round < rounds || kills.iter().any(|kills| *kills < kills_each) {
+        round += 1;
+        pipeline.pace.allow((each * round.min(rounds)).div_ceil(rounds));
         sleep(&mut random, 300);
-        let mut victims: Vec<usize> = (0..adaptors + COLLECTORS).collect();
+        // Collectors are few; where they are to die as often, each role has its turn.
+        let mut victims: Vec<usize> = match (kills_each > 0, random.random()) {
+            (false, _) => (0..adaptors + COLLECTORS).collect(),
+            (true, false) => (0..adaptors).collect(),
+            (true, true) => (adaptors..adaptors + COLLECTORS).collect(),
+        };
         let count = random.random_range(1..=KILLED_MAX);
         victims = victims.choose_multiple(&mut random, count).copied().collect();
         for victim in &victims {
@@ -122,7 +138,7 @@ fn kill_rounds(size: Size, plan: Plan, bucket: Option<&Bucket>) {
                 stops += 1;
             } else {
                 node.kill();
-                kills += 1;
+                kills[usize::from(*victim >= adaptors)] += 1;
             }
             sleep(&mut random, 50);
         }
@@ -132,8 +148,14 @@ fn kill_rounds(size: Size, plan: Plan, bucket: Option<&Bucket>) {
             sleep(&mut random, 50);
         }
         revive(&mut pipeline, bucket);
+        if round % 100 == 0 {
+            let sent = pipeline.ledger.sent();
+            println!("round {round}, {kills:?} kills, {sent} records sent, {:.0?}", begun.elapsed());
+        }
     }
-    wait_until("the producers end", PATIENCE, || {
+    // What is much takes long.
+    let patience = PATIENCE + Duration::from_secs(records / 5_000);
+    wait_until("the producers end", patience, || {
         sockets.iter().all(|producer| producer.is_finished()) && files.iter().all(|producer| producer.is_finished())
     });
     let connections: u64 = sockets.into_iter().map(|producer| producer.join().connections).sum();
@@ -147,9 +169,11 @@ fn kill_rounds(size: Size, plan: Plan, bucket: Option<&Bucket>) {
             pipeline.collectors.iter().all(|collector| collector.node.log().contains("collector started"))
         });
     }
-    let verdict = pipeline.finish(PATIENCE);
+    let verdict = pipeline.finish(patience);
     println!(
-        "{kills} kills, {stops} stops, {connections} connections, {killing:.1?} of kills, {:.1?} until all was committed",
+        "{} kills of adaptors, {} of collectors, {stops} stops, {connections} connections, {killing:.1?} of kills, {:.1?} until all was committed",
+        kills[0],
+        kills[1],
         begun.elapsed() - killing
     );
     if let Some(bucket) = bucket {

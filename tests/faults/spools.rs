@@ -1,6 +1,9 @@
-//! One spool, two adaptors: at the same time, and as a copied disk.
+//! One spool, two adaptors: at the same time, and as a copied disk. And a disk that is set back to what it was.
 
-use crate::harness::{PATIENCE, Pipeline, Plan, logboom, run, wait_until};
+use std::fs;
+use std::time::Duration;
+
+use crate::harness::{PATIENCE, Pipeline, Plan, copy_folder, logboom, run, wait_until};
 
 #[test]
 fn a_second_adaptor_on_the_same_spool_refuses_and_harms_nothing() {
@@ -38,4 +41,45 @@ fn a_copied_spool_that_two_adaptors_send_is_in_the_table_once() {
     let verdict = pipeline.finish(PATIENCE);
     verdict.assert_clean("a copied spool");
     assert_eq!(verdict.rows, 3500);
+}
+
+/// As a snapshot of a machine is restored: the spool and the files that it has read, which go on from there.
+#[test]
+fn a_spool_restored_from_an_old_backup_is_in_the_table_once() {
+    let mut pipeline = Pipeline::new(Plan::default());
+    pipeline.start_adaptors();
+    let socket = pipeline.socket_producer(0, 3000, 300);
+    let file = pipeline.file_producer(0, 3000, u64::MAX, 300);
+    let sent = |pipeline: &Pipeline, records: u64| {
+        pipeline.pace.allow(records);
+        wait_until("records are sent", PATIENCE, || pipeline.ledger.sent() == 2 * records);
+        // And read, as far as they come from a file.
+        std::thread::sleep(Duration::from_millis(500));
+    };
+    sent(&pipeline, 1000);
+    pipeline.adaptors[0].node.kill();
+    let (spool, backup) = (pipeline.adaptors[0].spool.clone(), pipeline.folder().join("backup"));
+    let log = pipeline.adaptors[0].logs.join("file-0.log");
+    copy_folder(&spool, &backup);
+    let length = fs::metadata(&log).unwrap().len();
+
+    // All of that is committed, and more.
+    pipeline.start_collectors();
+    pipeline.start_adaptors();
+    sent(&pipeline, 2000);
+    let verdict = pipeline.heal(PATIENCE);
+    assert_eq!(verdict.lost, 0, "{verdict}");
+    pipeline.adaptors[0].node.kill();
+
+    // Blocks that are in the table come back.
+    fs::remove_dir_all(&spool).unwrap();
+    copy_folder(&backup, &spool);
+    fs::File::options().write(true).open(&log).unwrap().set_len(length).unwrap();
+    pipeline.start_adaptors();
+    sent(&pipeline, 3000);
+    wait_until("the producers end", PATIENCE, || socket.is_finished() && file.is_finished());
+    let verdict = pipeline.finish(PATIENCE);
+    verdict.assert_clean("an old backup");
+    // Whole lines that were written count as acknowledged; what was asked of a dying socket does not.
+    assert!(verdict.rows >= verdict.acknowledged && verdict.acknowledged > 5500, "{verdict}");
 }

@@ -3,9 +3,14 @@
 
 mod authority;
 mod bucket;
+mod mount;
+mod network;
 mod pipeline;
+mod power;
 mod process;
 mod producer;
+mod tools;
+mod trace;
 mod verified;
 
 use std::net::TcpListener;
@@ -15,8 +20,12 @@ use std::time::{Duration, Instant};
 
 pub use authority::Authority;
 pub use bucket::{Bucket, Kind};
-pub use pipeline::{Pipeline, Plan, spooled_bytes};
+pub use mount::Mount;
+pub use network::{Direction, Network};
+pub use pipeline::{Pipeline, Plan, copy_folder, spooled_bytes};
+pub use power::{Loss, PowerDisk};
 pub use process::{Node, logboom, run};
+pub use trace::{Calls, Fate, Trace, traced_call, traced_calls};
 
 /// How long anything may take that should take a moment, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -12,8 +12,8 @@ use tempfile::TempDir;
 
 use super::producer::{FileProducer, Pace, SocketProducer, Target};
 use super::verified::Verified;
-use super::{Bucket, Node, PATIENCE, free_port, logboom, quoted, run, wait_until};
-use crate::oracle::{Account, Ledger, Table, Verdict, judge, segments};
+use super::{Bucket, Network, Node, PATIENCE, free_port, logboom, quoted, run, wait_until};
+use crate::oracle::{Account, Ledger, Promise, Table, Verdict, judge, segments};
 
 /// What a pipeline is to be like.
 #[derive(Clone, Copy, Debug)]
@@ -81,15 +81,33 @@ impl AdaptorNode {
 /// One collector.
 pub struct CollectorNode {
     pub node: Node,
+    /// Where it listens.
+    pub address: String,
     pub port: u16,
+    /// On a machine of its own, where only its adaptor reaches it.
+    is_remote: bool,
 }
 
 impl CollectorNode {
     /// Waits until it takes blocks.
     #[track_caller]
     pub fn wait_ready(&self) {
-        wait_until("the collector listens", PATIENCE, || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
+        if self.is_remote {
+            self.node.wait_for("collector started", PATIENCE);
+            return;
+        }
+        wait_until("the collector listens", PATIENCE, || TcpStream::connect(&self.address).is_ok());
     }
+}
+
+/// How adaptors reach their collectors.
+#[derive(Clone, Copy)]
+enum Way<'a> {
+    Straight,
+    /// At other ports.
+    Through(&'a dyn Fn(&[u16]) -> Vec<u16>),
+    /// On machines of their own.
+    Over(&'a Network),
 }
 
 /// See the module.
@@ -112,39 +130,39 @@ impl Pipeline {
     /// The same with its table in a bucket.
     pub fn in_bucket(plan: Plan, bucket: &Bucket) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self::lay_out(plan, "", folder, &[&bucket.sink], bucket.table.clone(), <[u16]>::to_vec)
+        Self::lay_out(plan, "", folder, &[&bucket.sink], bucket.table.clone(), Way::Straight)
     }
 
     /// The same with a sink of its own for each collector, all of them ways to one table.
     pub fn with_sinks(plan: Plan, sinks: &[&str], table: Table) -> Self {
-        Self::lay_out(plan, "", tempfile::tempdir().unwrap(), sinks, table, <[u16]>::to_vec)
+        Self::lay_out(plan, "", tempfile::tempdir().unwrap(), sinks, table, Way::Straight)
     }
 
     /// Collectors that adaptors reach at other ports, which `through` gives.
     pub fn behind(plan: Plan, through: impl Fn(&[u16]) -> Vec<u16>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store = folder.path().join("store");
-        let table = Table::at(&store);
-        Self::lay_out(plan, "", folder, &[&format!("url = {}", quoted(&store))], table, through)
+        let (folder, sink, table) = folder_with_table();
+        Self::lay_out(plan, "", folder, &[&sink], table, Way::Through(&through))
+    }
+
+    /// The same with each process on a machine of its own, and the table in a folder that they share.
+    pub fn in_network(plan: Plan, network: &Network) -> Self {
+        let (folder, sink, table) = folder_with_table();
+        let mut pipeline = Self::lay_out(plan, "", folder, &[&sink], table, Way::Over(network));
+        pipeline.adaptors.iter_mut().for_each(|adaptor| adaptor.node.wrap(&network.at_adaptor()));
+        for (index, collector) in pipeline.collectors.iter_mut().enumerate() {
+            collector.node.wrap(&network.at_collector(index));
+        }
+        pipeline
     }
 
     /// The same with one more source on every adaptor, given by the lines of its settings with `{port}` for its port and
     /// `{socket}` for the path of its Unix socket.
     pub fn with_source(plan: Plan, source: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store = folder.path().join("store");
-        let table = Table::at(&store);
-        Self::lay_out(plan, source, folder, &[&format!("url = {}", quoted(&store))], table, <[u16]>::to_vec)
+        let (folder, sink, table) = folder_with_table();
+        Self::lay_out(plan, source, folder, &[&sink], table, Way::Straight)
     }
 
-    fn lay_out(
-        plan: Plan,
-        source: &str,
-        folder: TempDir,
-        sinks: &[&str],
-        table: Table,
-        through: impl Fn(&[u16]) -> Vec<u16>,
-    ) -> Self {
+    fn lay_out(plan: Plan, source: &str, folder: TempDir, sinks: &[&str], table: Table, way: Way<'_>) -> Self {
         let root = folder.path();
         let routes: Vec<(Globs, PathBuf)> = plan
             .routes
@@ -161,16 +179,25 @@ impl Pipeline {
         let collectors: Vec<CollectorNode> = (0..plan.collectors)
             .map(|index| {
                 let (port, sink) = (free_port(), sinks[index % sinks.len()]);
+                let address = match way {
+                    Way::Over(network) => format!("{}:{port}", network.collector_address(index)),
+                    _ => format!("127.0.0.1:{port}"),
+                };
                 let settings = format!(
-                    "[collector]\nlisten = \"127.0.0.1:{port}\"\n{}\n[sink]\nformat = {:?}\n{}\n{sink}\n{routes_settings}",
+                    "[collector]\nlisten = {address:?}\n{}\n[sink]\nformat = {:?}\n{}\n{sink}\n{routes_settings}",
                     plan.collector, plan.format, plan.sink,
                 );
-                CollectorNode { node: node(root, "collector", &format!("collector-{index}"), &settings), port }
+                let node = node(root, "collector", &format!("collector-{index}"), &settings);
+                CollectorNode { node, address, port, is_remote: matches!(way, Way::Over(_)) }
             })
             .collect();
-        let ports = through(&collectors.iter().map(|collector| collector.port).collect::<Vec<u16>>());
+        let mut addresses: Vec<String> = collectors.iter().map(|collector| collector.address.clone()).collect();
+        if let Way::Through(through) = way {
+            let ports = through(&collectors.iter().map(|collector| collector.port).collect::<Vec<u16>>());
+            addresses = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        }
         let adaptors =
-            (0..plan.adaptors).map(|index| adaptor(root, &plan, &ports, &format!("adaptor-{index}"), source));
+            (0..plan.adaptors).map(|index| adaptor(root, &plan, &addresses, &format!("adaptor-{index}"), source));
         let adaptors = adaptors.collect();
         let table = table.with_routes(routes);
         Self { adaptors, collectors, ledger: Ledger::default(), pace: Arc::default(), table, folder }
@@ -198,6 +225,15 @@ impl Pipeline {
     pub fn start_adaptor(&mut self, index: usize) {
         self.adaptors[index].node.start();
         self.adaptors[index].wait_ready();
+    }
+
+    /// Waits until all of them are up, so far that they end in order when they are told to.
+    #[track_caller]
+    pub fn wait_ready(&self) {
+        for collector in &self.collectors {
+            collector.node.wait_for("collector started", PATIENCE);
+        }
+        self.adaptors.iter().for_each(AdaptorNode::wait_ready);
     }
 
     /// `text` with port and socket of the source that the test has added to the first adaptor.
@@ -259,9 +295,14 @@ impl Pipeline {
     pub fn heal(&mut self, limit: Duration) -> Verdict {
         let begun = Instant::now();
         loop {
-            let verdict = self.judge();
-            if verdict.lost == 0 || begun.elapsed() > limit {
-                return verdict;
+            // To read all of a large table takes long; as long as it has too few rows there is no need to.
+            let acknowledged = self.ledger.count(Promise::Acknowledged);
+            let may_be_there = self.table.rows_listed().is_none_or(|rows| rows >= acknowledged);
+            if may_be_there || begun.elapsed() > limit {
+                let verdict = self.judge();
+                if verdict.lost == 0 || begun.elapsed() > limit {
+                    return verdict;
+                }
             }
             std::thread::sleep(Duration::from_millis(200));
         }
@@ -296,8 +337,8 @@ impl Pipeline {
 
     /// One more adaptor with the settings of `plan`, its spool a copy of that of adaptor `of`. Not started.
     pub fn add_clone(&mut self, plan: &Plan, of: usize) -> usize {
-        let ports: Vec<u16> = self.collectors.iter().map(|collector| collector.port).collect();
-        let clone = adaptor(self.folder.path(), plan, &ports, &format!("clone-{}", self.adaptors.len()), "");
+        let addresses: Vec<String> = self.collectors.iter().map(|collector| collector.address.clone()).collect();
+        let clone = adaptor(self.folder.path(), plan, &addresses, &format!("clone-{}", self.adaptors.len()), "");
         copy_folder(&self.adaptors[of].spool, &clone.spool);
         self.adaptors.push(clone);
         self.adaptors.len() - 1
@@ -310,7 +351,15 @@ impl Drop for Pipeline {
     }
 }
 
-fn adaptor(root: &Path, plan: &Plan, collectors: &[u16], name: &str, source: &str) -> AdaptorNode {
+/// A folder, the setting that has a table in it, and that table.
+fn folder_with_table() -> (TempDir, String, Table) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    let (sink, table) = (format!("url = {}", quoted(&store)), Table::at(&store));
+    (folder, sink, table)
+}
+
+fn adaptor(root: &Path, plan: &Plan, collectors: &[String], name: &str, source: &str) -> AdaptorNode {
     let folder = root.join(name);
     let (spool, logs, socket) = (folder.join("spool"), folder.join("logs"), folder.join("in.sock"));
     let (tcp, extra) = (free_port(), (free_port(), folder.join("extra.sock")));
@@ -319,7 +368,7 @@ fn adaptor(root: &Path, plan: &Plan, collectors: &[u16], name: &str, source: &st
         false => format!("[[adaptor.source]]\n{}\n", filled(source, &extra)),
     };
     fs::create_dir_all(&logs).unwrap();
-    let addresses: Vec<String> = collectors.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+    let addresses: Vec<String> = collectors.iter().map(|address| format!("{address:?}")).collect();
     let settings = format!(
         r#"
 [adaptor]
@@ -369,7 +418,8 @@ fn node(root: &Path, role: &str, name: &str, settings: &str) -> Node {
     Node::new(root, name, &[role, "--config", path.to_str().unwrap()])
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+/// Copies a folder with all that is in it.
+pub fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -13,6 +13,9 @@ use super::wait_until;
 /// Lines of a log that a failed test shows.
 const LOG_LINES: usize = 25;
 
+/// What a tracer says at the beginning. Behind it comes the id of the process.
+const TRACED: &str = "the tracer has started process ";
+
 /// The command under test.
 pub fn logboom() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_logboom"));
@@ -29,6 +32,10 @@ pub struct Node {
     /// Length of the log when it was last started.
     log_begin: usize,
     child: Option<Child>,
+    /// A program that runs it, with the first of its arguments; mostly none.
+    wrapper: Vec<String>,
+    /// The child is a tracer.
+    is_traced: bool,
 }
 
 impl Node {
@@ -41,7 +48,14 @@ impl Node {
             log: folder.join(format!("{name}.log")),
             log_begin: 0,
             child: None,
+            wrapper: Vec::new(),
+            is_traced: false,
         }
+    }
+
+    /// From its next start on it is run by this program, which has to become it: `ip netns exec name`.
+    pub fn wrap(&mut self, wrapper: &[&str]) {
+        self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
     }
 
     pub fn name(&self) -> &str {
@@ -55,11 +69,33 @@ impl Node {
 
     /// Starts it with additions to its environment.
     pub fn start_with(&mut self, environment: &[(&str, &str)]) {
-        assert!(self.child.is_none(), "{} runs already", self.name);
-        self.log_begin = fs::read(&self.log).map_or(0, |log| log.len());
-        let log = File::options().create(true).append(true).open(&self.log).unwrap();
         let mut command = logboom();
-        command.args(&self.arguments).current_dir(&self.folder).envs(environment.iter().copied());
+        command.args(&self.arguments);
+        if let [program, arguments @ ..] = &self.wrapper[..] {
+            let mut wrapper = Command::new(program);
+            wrapper.args(arguments).arg(command.get_program()).args(command.get_args());
+            command = wrapper;
+        }
+        command.envs(environment.iter().copied());
+        self.spawn(command);
+        self.is_traced = false;
+    }
+
+    /// Starts it under a tracer: a program that runs it, with the first of its arguments. It writes to the same output.
+    pub fn start_traced(&mut self, tracer: &[&str]) {
+        let command = logboom();
+        let mut wrapper = Command::new(tracer[0]);
+        wrapper.args(&tracer[1..]).arg(command.get_program()).args(&self.arguments);
+        self.spawn(wrapper);
+        self.is_traced = true;
+        self.wait_for(TRACED, super::PATIENCE);
+    }
+
+    fn spawn(&mut self, mut command: Command) {
+        assert!(self.child.is_none(), "{} runs already", self.name);
+        self.log_begin = fs::metadata(&self.log).map_or(0, |log| log.len() as usize);
+        let log = File::options().create(true).append(true).open(&self.log).unwrap();
+        command.current_dir(&self.folder);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.child = Some(command.spawn().unwrap());
     }
@@ -80,6 +116,12 @@ impl Node {
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         let child = self.child.as_ref().unwrap_or_else(|| panic!("{} does not run", self.name));
+        if self.is_traced {
+            // A tracer ends with what it traces, which may be at this moment.
+            let traced = Pid::from_raw(self.number_behind(TRACED).unwrap() as i32).unwrap();
+            let _ = kill_process(traced, signal);
+            return;
+        }
         kill_process(Pid::from_child(child), signal).unwrap();
     }
 
@@ -129,9 +171,14 @@ impl Node {
 
     /// The number behind `name=` in its output since the last start, where it was last said; 0 if never.
     pub fn counter(&self, name: &str) -> u64 {
+        self.number_behind(&format!("{name}=")).unwrap_or(0)
+    }
+
+    /// The number behind `text` in its output since the last start, where it was last said.
+    pub fn number_behind(&self, text: &str) -> Option<u64> {
         let log = self.log();
-        let Some((_, rest)) = log.rsplit_once(&format!("{name}=")) else { return 0 };
-        rest.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+        let (_, rest) = log.rsplit_once(text)?;
+        rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
     }
 }
 

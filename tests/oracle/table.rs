@@ -1,8 +1,6 @@
 //! What is committed, in one table or several: logs are read as any reader does, sink files with the bare Parquet library,
 //! and those in JSON with `flate2` and `serde_json` where their index says.
 
-#![expect(clippy::disallowed_types, reason = "it unpacks what it has packed itself")]
-
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -39,18 +37,18 @@ pub struct Row {
 /// The rows of one sink file, or why it cannot be read.
 pub type FileRows = Result<Arc<Vec<Row>>, String>;
 
-/// The rows of files, by name.
-type Kept = BTreeMap<String, Arc<Vec<Row>>>;
+/// Rows that are remembered; those of further files are read again each time.
+const REMEMBERED_MAX: usize = 1_000_000;
 
-/// Reads tables. Sink files never change, so [`Table::visit`] reads each only once.
+/// Reads tables. Sink files never change, so each is read only once, as long as they are not too many to remember.
 #[derive(Clone)]
 pub struct Table {
     /// The table that takes what no other takes.
     default: Place,
     /// Tables of their own for some categories; the first that matches counts.
     routes: Vec<(Globs, Place)>,
-    /// What was read; `None` to keep nothing.
-    read: Option<Kept>,
+    read: BTreeMap<String, Arc<Vec<Row>>>,
+    remembered: usize,
 }
 
 /// Where a table is.
@@ -68,7 +66,12 @@ impl Table {
 
     /// The table on a store with these options.
     pub fn on(url: &str, options: BTreeMap<String, String>) -> Self {
-        Self { default: Place { url: url.to_owned(), options }, routes: Vec::new(), read: Some(Kept::new()) }
+        Self {
+            default: Place { url: url.to_owned(), options },
+            routes: Vec::new(),
+            read: BTreeMap::new(),
+            remembered: 0,
+        }
     }
 
     /// The same with tables in folders for some categories.
@@ -77,50 +80,89 @@ impl Table {
         Self { routes: routes.into_iter().map(|(globs, folder)| (globs, place(folder))).collect(), ..self }
     }
 
-    /// The same tables, none of their files read yet; what is read is not kept either, however much it is.
+    /// The same tables, none of their files read yet.
     pub fn afresh(&self) -> Self {
-        Self { read: None, ..self.clone() }
+        Self { default: self.default.clone(), routes: self.routes.clone(), read: BTreeMap::new(), remembered: 0 }
     }
 
-    /// Shows every file that the newest version of each table names, with its rows, one after the other.
-    pub fn visit(&mut self, mut visit: impl FnMut(&str, FileRows)) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let mut read = self.read.take();
-        let visited = runtime.block_on(self.visit_files(&mut read, &mut visit));
-        visited.unwrap_or_else(|error| panic!("the table cannot be read: {error}"));
-        self.read = read;
-    }
-
-    async fn visit_files(&self, read: &mut Option<Kept>, visit: &mut dyn FnMut(&str, FileRows)) -> Result<(), Error> {
-        let places = self.routes.iter().map(|(_, place)| place).chain([&self.default]);
-        for (table, Place { url, options }) in places.enumerate() {
-            let belongs = |category: &str| {
-                let route = self.routes.iter().position(|(globs, _)| globs.matches(category));
-                route.unwrap_or(self.routes.len()) == table
-            };
-            let store = Store::open_to_read(url, options)?;
-            let listed = match Snapshot::load(&store).await {
-                // Nothing is committed where there is no table yet.
-                Err(Error::NoTable { .. }) => Vec::new(),
-                snapshot => snapshot?.files,
-            };
+    /// Shows every file that the newest version of each table names, with its rows, one after the other: they need not be
+    /// in memory all at once.
+    pub fn visit(&mut self, mut each: impl FnMut(&str, FileRows)) {
+        let runtime = runtime();
+        for (table, place) in self.places().into_iter().enumerate() {
+            let listed = runtime.block_on(place.list());
+            let (store, listed) = listed.unwrap_or_else(|error| panic!("the table cannot be read: {error}"));
             for file in listed {
-                let name = format!("{url}/{}", file.path);
-                let rows = match read.as_ref().and_then(|read| read.get(&name)) {
+                let name = format!("{}/{}", place.url, file.path);
+                let rows = match self.read.get(&name) {
                     Some(rows) => Ok(rows.clone()),
-                    None => match store.objects().get(&file.path.as_str().into()).await {
-                        Ok(object) => read_file(&store, object.bytes().await, &file, &belongs).await.map(Arc::new),
-                        Err(error) => Err(error.to_string()),
-                    },
+                    None => {
+                        let belongs = |category: &str| {
+                            let route = self.routes.iter().position(|(globs, _)| globs.matches(category));
+                            route.unwrap_or(self.routes.len()) == table
+                        };
+                        let rows = runtime.block_on(async {
+                            let object = store.objects().get(&file.path.as_str().into()).await;
+                            let object = object.map_err(|error| error.to_string())?;
+                            read_file(&store, object.bytes().await, &file, &belongs).await.map(Arc::new)
+                        });
+                        if let Ok(rows) = &rows
+                            && self.remembered + rows.len() <= REMEMBERED_MAX
+                        {
+                            self.remembered += rows.len();
+                            self.read.insert(name.clone(), rows.clone());
+                        }
+                        rows
+                    }
                 };
-                if let (Some(read), Ok(rows)) = (read.as_mut(), &rows) {
-                    read.insert(name.clone(), rows.clone());
-                }
-                visit(&name, rows);
+                each(&name, rows);
             }
         }
-        Ok(())
     }
+
+    /// How many rows there are, by what the logs say; `None` where they do not say,
+    /// as for files in JSON.
+    pub fn rows_listed(&self) -> Option<u64> {
+        let runtime = runtime();
+        let mut rows = 0;
+        for place in self.places() {
+            let listed = runtime.block_on(place.list());
+            let (_, listed) = listed.unwrap_or_else(|error| panic!("the table cannot be read: {error}"));
+            for file in listed {
+                let stats = file.stats?;
+                if stats.members.is_some() {
+                    // An index counts its own rows.
+                    return None;
+                }
+                rows += stats.records;
+            }
+        }
+        Some(rows)
+    }
+
+    fn places(&self) -> Vec<Place> {
+        self.routes.iter().map(|(_, place)| place).chain([&self.default]).cloned().collect()
+    }
+}
+
+impl Place {
+    async fn list(&self) -> Result<(Store, Vec<SnapshotFile>), Error> {
+        let store = Store::open_to_read(&self.url, &self.options)?;
+        let mut snapshot = Snapshot::load(&store).await;
+        if let Err(Error::Delta { .. }) = snapshot {
+            // The table may have been created while it was looked for.
+            snapshot = Snapshot::load(&store).await;
+        }
+        match snapshot {
+            // Nothing is committed where there is no table yet.
+            Err(Error::NoTable { .. }) => Ok((store, Vec::new())),
+            snapshot => Ok((store, snapshot?.files)),
+        }
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
 async fn read_file(

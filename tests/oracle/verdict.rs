@@ -149,18 +149,21 @@ pub fn judge(ledger: &Ledger, table: &mut Table, spools: &[PathBuf]) -> Verdict 
     verdict
 }
 
-/// Streams and sequence numbers that rows have had, in little more than a bit each: they follow one another.
+/// Which numbers of which streams were seen: a bit for each, since they have next to no gaps.
 #[derive(Default)]
-struct Places(HashMap<(Arc<str>, i64), [u64; 64]>);
+struct Places(HashMap<Arc<str>, BTreeMap<i64, u64>>);
 
 impl Places {
-    /// Whether it is new.
+    /// Whether it was not there yet.
     fn insert(&mut self, stream: &Arc<str>, seq: i64) -> bool {
-        let page = self.0.entry((stream.clone(), seq >> 12)).or_insert([0; 64]);
-        let (word, bit) = (&mut page[(seq >> 6 & 63) as usize], 1 << (seq & 63));
-        let new = *word & bit == 0;
-        *word |= bit;
-        new
+        if !self.0.contains_key(stream) {
+            self.0.insert(stream.clone(), BTreeMap::new());
+        }
+        let seen = self.0.get_mut(stream).expect("it is there").entry(seq.div_euclid(64)).or_default();
+        let bit = 1 << seq.rem_euclid(64);
+        let is_new = *seen & bit == 0;
+        *seen |= bit;
+        is_new
     }
 }
 

@@ -140,7 +140,7 @@ async fn run(
         written_at,
     };
     let outcome = commit(&mut view, change).await?;
-    committed(store, settings, outcome).await;
+    committed(store, settings, &view, outcome).await;
     Ok((outcome, rewritten))
 }
 
@@ -152,9 +152,10 @@ pub(super) async fn on_own_thread<T: Send + 'static>(work: impl Future<Output = 
 }
 
 /// A checkpoint where one is due: whoever commits that version writes it.
-pub(super) async fn committed(store: &Store, settings: &Settings, outcome: Outcome) {
+pub(super) async fn committed(store: &Store, settings: &Settings, view: &View, outcome: Outcome) {
     let Outcome::Committed { version } = outcome else { return };
     if checkpoint_due(version, settings.table.checkpoint_interval)
+        && view.may_write_checkpoint()
         && let Err(error) = write_checkpoint(store).await
     {
         tracing::warn!(%error, "cannot write a checkpoint; the next one will cover it");

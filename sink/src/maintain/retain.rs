@@ -141,8 +141,9 @@ pub async fn retain(store: &Store, settings: &Settings, dry_run: bool, control: 
                 let written_at = view.now();
                 let told = tell(store, settings, files, None, now).await?;
                 let change = Rewrite { written_at, ..of(view, files, &told) };
-                let outcome = commit(&mut view.clone(), change).await?;
-                committed(store, settings, outcome).await;
+                let mut of_this = view.clone();
+                let outcome = commit(&mut of_this, change).await?;
+                committed(store, settings, &of_this, outcome).await;
                 outcome
             }
         };
@@ -169,7 +170,7 @@ pub async fn retain(store: &Store, settings: &Settings, dry_run: bool, control: 
         let change = |remove| Rewrite { written_at, ..of(view, remove, &add) };
         let mut of_this = view.clone();
         let outcome = commit(&mut of_this, change(std::slice::from_ref(&file))).await?;
-        committed(store, settings, outcome).await;
+        committed(store, settings, &of_this, outcome).await;
         match outcome {
             Outcome::Committed { .. } => {
                 done.files_rewritten += 1;

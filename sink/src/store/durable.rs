@@ -110,13 +110,16 @@ impl DurableFolder {
         let path = self.local.path_to_filesystem(location)?;
         let name = path.display().to_string();
         let disk = Arc::clone(&self.disk);
-        tokio::task::spawn_blocking(move || {
+        let done = tokio::task::spawn_blocking(move || {
             disk.check()?;
             work(&disk, &path)
-        })
-        .await
-        .expect("file operations do not panic")
-        .map_err(|e| to_store_error(&name, e))
+        });
+        let ended = |error: tokio::task::JoinError| match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime ends, and with it whoever asked.
+            Err(_) => Err(io::Error::other("this process is ending")),
+        };
+        done.await.unwrap_or_else(ended).map_err(|e| to_store_error(&name, e))
     }
 }
 

@@ -199,8 +199,8 @@ impl Change<'_> {
         if conflicts { Seen::Conflict } else { Seen::Other }
     }
 
-    /// The lines of the commit.
-    pub(super) fn actions(&self, txn_id: &str, now_ms: i64) -> Vec<Action> {
+    /// The lines of the commit, its marks stamped with a time of their own.
+    pub(super) fn actions(&self, txn_id: &str, now_ms: i64, mark_ms: i64) -> Vec<Action> {
         let (operation, removed, data_change, compacted) = match self {
             Self::Blocks(_) => ("WRITE", &[][..], true, false),
             Self::Rewrite(Rewrite { operation, remove, compacted, .. }) => {
@@ -213,7 +213,7 @@ impl Change<'_> {
                 Action::Txn(Txn {
                     app_id: stream.to_string(),
                     version: i64::try_from(*mark).expect("no stream has so many blocks"),
-                    last_updated: Some(now_ms),
+                    last_updated: Some(mark_ms),
                 })
             }));
         }

@@ -64,7 +64,7 @@ pub async fn commit<'a>(view: &mut View, change: impl Into<Change<'a>>) -> Resul
     let change: Change<'a> = change.into();
     change.check(view);
     let txn_id = Uuid::new_v4().to_string();
-    let actions = change.actions(&txn_id, view.clock().now().wall.as_millisecond());
+    let actions = change.actions(&txn_id, view.clock().now().wall.as_millisecond(), view.next_stamp());
     let body = Bytes::from(actions::write(&actions));
     let timing = view.log().timing.clone();
     let filtered_by: Vec<u64> = match &change {

@@ -18,6 +18,7 @@ use super::actions::{self, Action, Metadata, Txn};
 use super::alter::alter;
 use super::clock::{Clock, Moment};
 use super::log::Log;
+use super::stamps::Stamps;
 use super::{TableOptions, checkpoint_file, contract};
 use crate::paths::Name;
 use crate::schema::committed_schema;
@@ -43,6 +44,7 @@ pub struct View {
     checkpoint: Option<u64>,
     metadata: Metadata,
     marks: HashMap<StreamId, u64>,
+    stamps: Stamps,
     /// When it was last known that the log had no clean-up beyond `version`.
     loaded_at: Moment,
 }
@@ -134,6 +136,17 @@ impl View {
     /// The time now, by the clock that the view goes by.
     pub fn now(&self) -> Moment {
         self.clock.now()
+    }
+
+    /// Whether a checkpoint that is written now forgets no mark before its time: not while this machine's clock, or that of
+    /// another collector, may have jumped.
+    pub fn may_write_checkpoint(&self) -> bool {
+        self.stamps.allow_forgetting(self.now().wall.as_millisecond())
+    }
+
+    /// What to stamp the marks with that are committed next.
+    pub(super) fn next_stamp(&self) -> i64 {
+        self.stamps.next(self.now().wall.as_millisecond())
     }
 
     /// What its sink files are written in.
@@ -253,6 +266,9 @@ impl View {
             self.metadata.clone_from(metadata);
         }
         self.marks.extend(moved);
+        if let Some(stamp) = stamps_of(actions).max() {
+            self.stamps.go_on(stamp);
+        }
         self.version = version;
         Ok(())
     }
@@ -358,9 +374,11 @@ impl View {
             checkpoint,
             metadata: check_origin(log, origin, &actions)?,
             marks: HashMap::new(),
+            stamps: Stamps::default(),
             loaded_at,
         };
         view.marks.extend(view.moved_by(base, &actions)?);
+        stamps_of(&actions).for_each(|stamp| view.stamps.start(stamp));
         while let Some((version, actions)) = commits.try_next().await? {
             match actions {
                 Some(actions) => view.apply(&actions)?,
@@ -431,6 +449,14 @@ fn check_origin(log: &Log, origin: Name, actions: &[Action]) -> Result<Metadata,
 
 fn foreign(log: &Log, reason: impl Into<String>) -> Error {
     Error::ForeignTable { url: log.store.url().to_string(), reason: reason.into() }
+}
+
+/// When marks were moved.
+fn stamps_of(actions: &[Action]) -> impl Iterator<Item = i64> {
+    actions.iter().filter_map(|action| match action {
+        Action::Txn(txn) if stream_of(txn).is_some() => txn.last_updated,
+        _ => None,
+    })
 }
 
 /// The stream whose mark this is; none if the transaction is somebody else's.
