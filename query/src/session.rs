@@ -58,8 +58,8 @@ impl Session {
     /// One session of several, each of a table: their tables by these names, and all records of them as `logs`.
     pub fn joined(sessions: Vec<(String, Self)>) -> Result<Self, Error> {
         let named = sessions.into_iter().flat_map(|(name, session)| {
-            let tables = session.tables.to_vec().into_iter();
-            tables.map(move |table| Table { name: name.clone(), ..table })
+            let named = |table: &Table| Table { name: name.clone(), ..table.clone() };
+            session.tables.iter().map(named).collect::<Vec<_>>()
         });
         Self::on(named.collect())
     }

@@ -54,7 +54,7 @@ async fn read_until(socket: &mut TcpStream, what: &str) -> String {
             assert!(socket.read_buf(&mut seen).await.unwrap() > 0, "it ended: {:?}", String::from_utf8_lossy(&seen));
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), read).await.unwrap_or_else(|_| panic!("no {what}"));
+    tokio::time::timeout(Duration::from_secs(60), read).await.unwrap_or_else(|_| panic!("no {what}"));
     String::from_utf8(seen).unwrap()
 }
 

@@ -14,7 +14,7 @@ use futures::{StreamExt, TryStreamExt};
 use jiff::civil::Date;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
@@ -107,13 +107,20 @@ pub async fn read_index(objects: &dyn ObjectStore, path: &str, size: u64) -> Res
     let failed = |error| Error::store("reading", path, error);
     // The range is what the log says: an object that has grown is not read into memory.
     let content = objects.get_range(&path.into(), 0..size).await.map_err(failed)?;
-    // The decoder panics on some damaged files. It owns all it works on, so there is nothing left half done.
-    let parsed = std::panic::catch_unwind(|| parse(content));
-    parsed.unwrap_or_else(|_| Err("the decoder cannot make sense of it".into())).map_err(bad)
+    parse(content).map_err(bad)
 }
 
 fn parse(content: Bytes) -> Result<Vec<Member>, String> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(content).and_then(|builder| builder.build());
+    // The decoder panics on some damaged files. It owns all it works on, so there is nothing left half done.
+    let members = std::panic::catch_unwind(|| members(content));
+    members.unwrap_or_else(|_| Err("the decoder cannot make sense of it".into()))
+}
+
+fn members(content: Bytes) -> Result<Vec<Member>, String> {
+    // What Arrow has written about the columns beside Parquet's own types is not needed.
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(content, options);
+    let reader = reader.and_then(|builder| builder.build());
     let mut members = Vec::new();
     let mut path: Arc<str> = "".into();
     for batch in reader.map_err(|error| error.to_string())? {

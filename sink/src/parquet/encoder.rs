@@ -29,7 +29,7 @@ struct RowGroup {
 
 enum Column {
     Labels(Box<LabelColumn>),
-    Other(ArrowColumnWriter),
+    Other(Box<ArrowColumnWriter>),
 }
 
 impl Encoder {
@@ -114,7 +114,7 @@ impl RowGroup {
             [name] if LABELS.contains(&name.as_str()) => {
                 Ok(Column::Labels(Box::new(LabelColumn::new(descr.clone(), file.properties())?)))
             }
-            _ => Ok(Column::Other(other)),
+            _ => Ok(Column::Other(Box::new(other))),
         };
         let columns: Result<Vec<_>> = file.schema_descr().columns().iter().zip(others).map(column).collect();
         Ok(Self { rows: 0, columns: columns? })

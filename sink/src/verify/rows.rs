@@ -25,7 +25,7 @@ const BATCH_ROWS: usize = 16 << 10;
 /// Reads `file` and holds it against `stats`.
 ///
 /// # Errors
-/// [`ParquetError`]: what the store said ([`ParquetError::External`]), or why this is no sink file as the log has it.
+/// [`parquet::errors::ParquetError`]: what the store said (`External`), or why this is no sink file as the log has it.
 pub(super) async fn read(file: Object, stats: Option<&FileStats>, wanted: &Wanted) -> ParquetResult<FileRows> {
     let builder = builder(file.clone()).await?;
     let metadata = builder.metadata().clone();

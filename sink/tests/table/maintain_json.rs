@@ -83,6 +83,7 @@ async fn little_memory_gives_the_same_rows_and_a_large_day_several_files() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_types, reason = "as `zcat` reads it")]
 async fn rows_go_when_they_are_too_old_for_their_category_and_so_do_their_bytes() {
     let mut bed = bed(memory()).await;
     compact(&bed.store, &bed.settings, Days::One(day()), &Control::default()).await.unwrap();
