@@ -1,7 +1,7 @@
 //! Feeds decoders what no honest peer would send.
 //!
 //! A fuzz target is a test beside its decoder that calls [`fuzz`]; `fuzz/targets` lists them all. In an ordinary test run
-//! it is tried for a moment with mutations of the inputs that it gives ([`mutate`]). `fuzz/run` builds the same
+//! it is tried for a moment with mutations of the inputs that it gives (`mutate.rs`). `fuzz/run` builds the same
 //! test with coverage counters and hands it to libFuzzer, which finds its way into code that blind mutation does not reach.
 //!
 //! Inputs that once broke something are kept in `fuzz/regressions/`: every target is tried with all of them, every time.
