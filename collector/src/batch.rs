@@ -5,11 +5,11 @@
 //! views come in as functions.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use logboom_wire::message::ToAdaptor;
 use logboom_wire::{Block, StreamId};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::Instant;
 
 /// Where a session hears what became of its blocks.
 pub type Outbox = mpsc::UnboundedSender<ToAdaptor>;

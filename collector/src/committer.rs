@@ -29,8 +29,9 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::join_all;
 use jiff::tz::TimeZone;
-use logboom_config::crash;
+use logboom_config::{crash, random};
 use logboom_sink::table::{DataFile, Moment};
+use logboom_sink::thread::on_own_thread;
 use logboom_sink::{Error, MergeError, merge_categories};
 use logboom_wire::Block;
 use logboom_wire::message::{Refusal, ToAdaptor};
@@ -116,7 +117,7 @@ impl Committer {
                         progress.written.fill_with(Written::default);
                     }
                     error!(%error, blocks = batch.entries().len(), "cannot commit; the blocks stay in their spools, trying again");
-                    let wait = rand::rng().random_range(BACKOFF_MIN / 2..=backoff);
+                    let wait = random::rng().random_range(BACKOFF_MIN / 2..=backoff);
                     tokio::time::sleep(wait).await;
                     backoff = (backoff * 2).min(BACKOFF_MAX);
                     // The outcome may be unknown: what the tables say is what happened.
@@ -272,9 +273,8 @@ async fn merge_part(
     }
     let date = table.options.clock.now().wall.to_zoned(TimeZone::UTC).date();
     crash::point("collector.data.before");
-    let runtime = tokio::runtime::Handle::current();
-    let work = move || runtime.block_on(merge_categories(&table.store, &blocks, date, &table.files, selected));
-    let merged = tokio::task::spawn_blocking(work).await;
+    let merge = async move { merge_categories(&table.store, &blocks, date, &table.files, selected).await };
+    let merged = on_own_thread(merge).await;
     crash::point("collector.data.after");
-    merged.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    merged
 }

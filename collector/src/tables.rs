@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use logboom_config::{Globs, Sink};
 use logboom_sink::table::{self, DataFile, Moment, Outcome, TableOptions, View, checkpoint_due};
 use logboom_sink::{Error, FileSettings, Store};
 use logboom_wire::StreamId;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 

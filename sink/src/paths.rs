@@ -5,6 +5,7 @@
 use std::fmt;
 
 use jiff::civil::Date;
+use logboom_config::random;
 use logboom_wire::StreamId;
 use object_store::path::Path;
 use uuid::Uuid;
@@ -90,15 +91,20 @@ pub enum Name {
     },
 }
 
+/// An identity that was never used before.
+pub(crate) fn new_id() -> Uuid {
+    uuid::Builder::from_random_bytes(random::identity()).into_uuid()
+}
+
 impl Name {
     /// A sink file's name that was never used before.
     pub fn new_data(date: Date) -> Self {
-        Self::Data { date, id: Uuid::new_v4() }
+        Self::Data { date, id: new_id() }
     }
 
     /// The name of a sink file in JSON that was never used before.
     pub fn new_json(date: Date) -> Self {
-        Self::Json { date, id: Uuid::new_v4() }
+        Self::Json { date, id: new_id() }
     }
 
     /// The object's path below the root of the table.

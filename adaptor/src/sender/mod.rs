@@ -8,16 +8,18 @@ mod protocol;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
-use logboom_config::Secret;
+use logboom_config::{Secret, random};
 use logboom_wire::message::{AdaptorCodec, Codec, Frame, FrameError, ToAdaptor, ToCollector};
 use logboom_wire::{Block, StreamId};
 use rand::Rng;
 use rand::seq::SliceRandom;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::codec::{FramedRead, FramedWrite};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -45,14 +47,16 @@ pub struct Settings {
     pub max_age: Duration,
     /// Send them all the same.
     pub send_expired: bool,
+    /// Where the collectors are in a simulation.
+    #[cfg(feature = "simulation")]
+    pub network: Option<Arc<dyn crate::simulation::Network>>,
 }
 
 impl Settings {
-    /// Whether `stream` is young enough to be sent: the table forgets marks after 30 days, and a block that is sent
-    /// again after that would be there twice.
-    pub fn may_send(&self, stream: &StreamStatus) -> bool {
-        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis() as u64;
-        let age = Duration::from_millis(now.saturating_sub(stream.opened_ms));
+    /// Whether `stream` is young enough on this `date` to be sent: the table forgets marks after 30 days, and a block that
+    /// is sent again after that would be there twice.
+    pub fn may_send(&self, stream: &StreamStatus, date: Duration) -> bool {
+        let age = date.saturating_sub(Duration::from_millis(stream.opened_ms));
         self.send_expired || !stream.sealed || age <= self.max_age
     }
 }
@@ -116,13 +120,14 @@ impl Sender {
 
     /// Whether all that may be sent is committed.
     fn nothing_left(&self) -> bool {
-        let done = |stream: &StreamStatus| stream.last <= stream.mark || !self.settings.may_send(stream);
+        let date = self.spool.disk().date();
+        let done = |stream: &StreamStatus| stream.last <= stream.mark || !self.settings.may_send(stream, date);
         self.spool.streams().iter().all(done)
     }
 
     /// Full jitter: everyone who lost a collector at the same moment comes back at another.
     async fn pause(&mut self) {
-        let wait = rand::rng().random_range(Duration::ZERO..=self.backoff);
+        let wait = random::rng().random_range(Duration::ZERO..=self.backoff);
         self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
         tokio::time::sleep(wait).await;
     }
@@ -130,13 +135,20 @@ impl Sender {
     /// All addresses of all collectors, shuffled.
     async fn addresses(&mut self) -> Vec<(String, SocketAddr)> {
         let mut addresses = Vec::new();
+        #[cfg(feature = "simulation")]
+        if self.settings.network.is_some() {
+            let nowhere = SocketAddr::from(([0; 4], 0));
+            addresses.extend(self.settings.collectors.iter().map(|name| (name.clone(), nowhere)));
+            addresses.shuffle(&mut random::rng());
+            return addresses;
+        }
         for name in &self.settings.collectors {
             match tokio::net::lookup_host(name).await {
                 Ok(found) => addresses.extend(found.map(|address| (name.clone(), address))),
                 Err(error) => warn!(collector = %name, %error, "cannot resolve the name"),
             }
         }
-        addresses.shuffle(&mut rand::rng());
+        addresses.shuffle(&mut random::rng());
         if addresses.is_empty() {
             self.pause().await;
         }
@@ -145,10 +157,26 @@ impl Sender {
 
     /// One connection, from beginning to end. `Ok` only when drained.
     async fn connect(&mut self, name: &str, address: SocketAddr) -> Result<(), ConnectionError> {
+        #[cfg(feature = "simulation")]
+        if let Some(network) = self.settings.network.clone() {
+            let connected = tokio::time::timeout(CONNECT_TIMEOUT, network.connect(name)).await;
+            let stream = connected.map_err(|_| ConnectionError::ConnectTimeout)?.map_err(ConnectionError::Connect)?;
+            let (read, write) = tokio::io::split(stream);
+            return self.talk(name, read, write).await;
+        }
         let socket = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
         let socket = socket.map_err(|_| ConnectionError::ConnectTimeout)?.map_err(ConnectionError::Connect)?;
         let _ = socket.set_nodelay(true);
         let (read, write) = socket.into_split();
+        self.talk(name, read, write).await
+    }
+
+    async fn talk(
+        &mut self,
+        name: &str,
+        read: impl AsyncRead + Send + Unpin,
+        write: impl AsyncWrite + Send + Unpin + 'static,
+    ) -> Result<(), ConnectionError> {
         let mut incoming = FramedRead::new(read, AdaptorCodec::adaptor());
         // Writing has a task of its own, so that a collector that takes no more blocks is still listened to.
         let (outgoing, queue) = mpsc::channel(64);
@@ -163,7 +191,7 @@ impl Sender {
     async fn converse(
         &mut self,
         name: &str,
-        incoming: &mut FramedRead<tokio::net::tcp::OwnedReadHalf, Codec<ToCollector, ToAdaptor>>,
+        incoming: &mut FramedRead<impl AsyncRead + Send + Unpin, Codec<ToCollector, ToAdaptor>>,
         outgoing: &mpsc::Sender<Outgoing>,
     ) -> Result<(), ConnectionError> {
         let token = self.settings.token.as_ref().map_or("", |token| token.expose());
@@ -187,12 +215,13 @@ impl Sender {
                 }
             }
             let frame = tokio::select! {
+                biased;
                 frame = incoming.next() => Some(frame.ok_or(ConnectionError::Closed)??),
-                changed = changes.changed() => { changed.map_err(|_| ConnectionError::Closed)?; None }
                 () = outgoing.closed() => return Err(ConnectionError::Closed),
+                _ = ticks.tick() => None,
+                changed = changes.changed() => { changed.map_err(|_| ConnectionError::Closed)?; None }
                 () = drain.cancelled(), if flush_asked.is_none() && !drain.is_cancelled() => None,
                 () = std::future::ready(()), if more => None,
-                _ = ticks.tick() => None,
             };
             let now = Instant::now();
             let effects = match frame {
@@ -224,7 +253,7 @@ impl Sender {
 
     async fn trim(&self, stream: StreamId, mark: u64) -> Result<(), ConnectionError> {
         let spool = self.spool.clone();
-        let trimmed = tokio::task::spawn_blocking(move || spool.trim(stream, mark)).await;
+        let trimmed = self.spool.disk().run(move || spool.trim(stream, mark)).await;
         match trimmed {
             Ok(Ok(())) => {}
             // A collector that says such things is not to be trusted with the rest either.
@@ -244,7 +273,8 @@ impl Sender {
     ) -> Result<bool, ConnectionError> {
         let streams = self.spool.streams();
         readers.retain(|generation, _| streams.iter().any(|stream| stream.generation == *generation));
-        let waiting = |stream: &&StreamStatus| stream.last > stream.mark && self.settings.may_send(stream);
+        let date = self.spool.disk().date();
+        let waiting = |stream: &&StreamStatus| stream.last > stream.mark && self.settings.may_send(stream, date);
         for stream in streams.iter().filter(waiting).take(OPEN_STREAMS_MAX) {
             if let Some(open) = protocol.open(Instant::now(), stream.id, stream.first) {
                 send(outgoing, open).await?;
@@ -255,7 +285,7 @@ impl Sender {
             let mut reader =
                 reader.unwrap_or_else(|| Reader::new(self.spool.clone(), stream.generation, stream.id, after));
             let bytes = READ_BYTES.min(protocol.credit());
-            let read = tokio::task::spawn_blocking(move || {
+            let read = self.spool.disk().run(move || {
                 let blocks = reader.read(bytes);
                 (reader, blocks)
             });
@@ -290,7 +320,7 @@ async fn send(outgoing: &mpsc::Sender<Outgoing>, message: ToCollector) -> Result
 }
 
 async fn write_frames(
-    mut frames: FramedWrite<tokio::net::tcp::OwnedWriteHalf, Codec<ToCollector, ToAdaptor>>,
+    mut frames: FramedWrite<impl AsyncWrite + Unpin, Codec<ToCollector, ToAdaptor>>,
     mut queue: mpsc::Receiver<Outgoing>,
 ) -> Result<(), FrameError> {
     while let Some(next) = queue.recv().await {
@@ -312,7 +342,8 @@ mod tests {
     #[test]
     fn a_stream_whose_mark_may_be_forgotten_is_not_sent_again_unasked() {
         let day = Duration::from_secs(24 * 60 * 60);
-        let ago = |age: Duration| (SystemTime::UNIX_EPOCH.elapsed().unwrap() - age).as_millis() as u64;
+        let date = 1000 * day;
+        let ago = |age: Duration| (date - age).as_millis() as u64;
         let stream = |sealed, opened_ms| StreamStatus {
             generation: 1,
             id: StreamId::random(),
@@ -328,10 +359,12 @@ mod tests {
             host: "host".into(),
             max_age: 30 * day,
             send_expired,
+            #[cfg(feature = "simulation")]
+            network: None,
         };
-        assert!(settings(false).may_send(&stream(true, ago(29 * day))));
-        assert!(!settings(false).may_send(&stream(true, ago(31 * day))));
-        assert!(settings(false).may_send(&stream(false, ago(31 * day))), "it is still written");
-        assert!(settings(true).may_send(&stream(true, ago(31 * day))));
+        assert!(settings(false).may_send(&stream(true, ago(29 * day)), date));
+        assert!(!settings(false).may_send(&stream(true, ago(31 * day)), date));
+        assert!(settings(false).may_send(&stream(false, ago(31 * day)), date), "it is still written");
+        assert!(settings(true).may_send(&stream(true, ago(31 * day)), date));
     }
 }

@@ -4,10 +4,11 @@
 //! were granted, and how long a silence means death.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use logboom_wire::StreamId;
 use logboom_wire::message::{PROTOCOL_VERSION, Refusal, ToAdaptor, ToCollector};
+use tokio::time::Instant;
 
 /// A peer that has said nothing for this long is dead.
 pub const SILENCE_MAX: Duration = Duration::from_secs(10);

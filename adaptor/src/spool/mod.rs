@@ -7,6 +7,7 @@
 //! - a segment is deleted when the mark has passed its last block, after its positions are folded into `positions`;
 //! - a stream that this process did not open is sealed: it is read, sent and deleted, never written to.
 
+pub mod disk;
 pub mod durable;
 mod losses;
 pub mod positions;
@@ -19,7 +20,7 @@ mod tests;
 mod writer;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs;
+use std::fs::TryLockError;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -31,6 +32,7 @@ use tokio::sync::{Notify, watch};
 use tracing::{error, warn};
 
 use crate::counters::Counters;
+use disk::{Create, Disk, File};
 use positions::Positions;
 use segment::Frame;
 
@@ -165,6 +167,7 @@ pub struct StreamStatus {
 
 /// The spool of one adaptor.
 pub struct Spool {
+    disk: Disk,
     path: PathBuf,
     settings: Settings,
     counters: Arc<Counters>,
@@ -175,21 +178,26 @@ pub struct Spool {
     freed: Condvar,
     /// Told when there are losses to be told of.
     losses: Notify,
-    _lock: fs::File,
+    _lock: File,
 }
 
 impl Spool {
-    /// Opens the spool at `settings.path`, creating it if need be, and takes in what earlier runs left.
+    /// Opens the spool at `settings.path` of `disk`, creating it if need be, and takes in what earlier runs left.
     ///
     /// # Errors
     /// [`SpoolError`] when the folder cannot be written or belongs to another process.
-    pub fn open(settings: &Settings, counters: Arc<Counters>) -> Result<(Arc<Self>, Recovered), SpoolError> {
+    pub fn open(
+        disk: Disk,
+        settings: &Settings,
+        counters: Arc<Counters>,
+    ) -> Result<(Arc<Self>, Recovered), SpoolError> {
         let path = settings.path.clone();
-        durable::create_dir(&path).map_err(SpoolError::io(&path, "create the folder"))?;
-        let lock = lock_folder(&path)?;
-        restore_reserve(&path);
-        let (index, recovered) = recovery::recover(&path, &counters)?;
+        durable::create_dir(&disk, &path).map_err(SpoolError::io(&path, "create the folder"))?;
+        let lock = lock_folder(&disk, &path)?;
+        restore_reserve(&disk, &path);
+        let (index, recovered) = recovery::recover(&disk, &path, &counters)?;
         let spool = Self {
+            disk,
             path,
             settings: settings.clone(),
             counters,
@@ -230,6 +238,11 @@ impl Spool {
     /// The most bytes on disk.
     pub fn max_bytes(&self) -> u64 {
         self.settings.max_size
+    }
+
+    /// The disk that it is on.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
     }
 
     /// The folder.
@@ -298,7 +311,7 @@ impl Spool {
         if stream.sealed && stream.segments.is_empty() {
             let folder = self.path.join(stream.id.to_string());
             index.streams.remove(&generation);
-            if let Err(error) = durable::delete_dir(&folder) {
+            if let Err(error) = durable::delete_dir(&self.disk, &folder) {
                 warn!(path = %folder.display(), %error, "cannot delete the folder of a stream that is done with");
             }
         }
@@ -339,7 +352,7 @@ impl Spool {
         let stream = index.streams.get_mut(&generation).expect("the caller found it");
         for _ in 0..count {
             let segment = stream.segments.front().expect("counted");
-            durable::delete(&segment.path).map_err(SpoolError::io(&segment.path, "delete the segment"))?;
+            durable::delete(&self.disk, &segment.path).map_err(SpoolError::io(&segment.path, "delete the segment"))?;
             index.bytes -= segment.bytes;
             stream.segments.pop_front();
         }
@@ -350,10 +363,10 @@ impl Spool {
     /// Writes the positions; on a full disk gives up the reserve for them.
     fn store_positions(&self, positions: &Positions) -> Result<(), SpoolError> {
         let path = self.path.join("positions");
-        let stored = match positions.store(&path) {
+        let stored = match positions.store(&self.disk, &path) {
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                let _ = fs::remove_file(self.path.join("reserve"));
-                positions.store(&path)
+                let _ = self.disk.remove_file(&self.path.join("reserve"));
+                positions.store(&self.disk, &path)
             }
             other => other,
         };
@@ -369,7 +382,7 @@ impl Spool {
             return Ok(None);
         };
         let segment = &stream.segments[0];
-        let (from, end) = (first_record_after(segment, stream.mark), segment.end_record);
+        let (from, end) = (first_record_after(&self.disk, segment, stream.mark), segment.end_record);
         let loss = end.checked_sub(1).filter(|last| from <= *last);
         let loss = loss.map(|last| Loss { stream: stream.id, first: from, last, reason: Reason::DropOldest });
         self.delete_front(&mut index, generation, 1, loss)?;
@@ -463,8 +476,13 @@ impl Spool {
         self.delete_committed(&mut index, generation)
     }
 
-    /// Waits until bytes were freed, or `timeout`.
-    fn wait_freed(&self, timeout: Duration) {
+    /// Waits until bytes were freed, or `timeout`: blocks the thread, which is the writer's own. In a simulation it waits
+    /// as others do.
+    async fn wait_freed(&self, timeout: Duration) {
+        #[cfg(feature = "simulation")]
+        if logboom_config::simulation::is_on() {
+            return tokio::time::sleep(timeout).await;
+        }
         let index = self.lock();
         drop(self.freed.wait_timeout(index, timeout));
     }
@@ -480,9 +498,9 @@ impl Spool {
 }
 
 /// Sequence number of the first record of `segment` in a block after `mark`, as far as its headers tell.
-fn first_record_after(segment: &Segment, mark: u64) -> u64 {
+fn first_record_after(disk: &Disk, segment: &Segment, mark: u64) -> u64 {
     let at_most = segment.end_record - segment.records;
-    let Ok(file) = fs::File::open(&segment.path) else { return at_most };
+    let Ok(file) = disk.open(&segment.path) else { return at_most };
     let (mut offset, mut passed) = (segment::HEADER_BYTES as u64, None);
     loop {
         match segment::read_header(&file, offset, segment.bytes) {
@@ -508,22 +526,21 @@ pub struct Recovered {
     pub resumed: bool,
 }
 
-fn lock_folder(path: &Path) -> Result<fs::File, SpoolError> {
+fn lock_folder(disk: &Disk, path: &Path) -> Result<File, SpoolError> {
     let name = path.join("lock");
-    let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&name);
-    let file = file.map_err(SpoolError::io(&name, "create the lock file"))?;
+    let file = disk.create(&name, Create::Keep).map_err(SpoolError::io(&name, "create the lock file"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(SpoolError::InUse(path.to_owned())),
-        Err(fs::TryLockError::Error(source)) => Err(SpoolError::Io { path: name, what: "lock it", source }),
+        Err(TryLockError::WouldBlock) => Err(SpoolError::InUse(path.to_owned())),
+        Err(TryLockError::Error(source)) => Err(SpoolError::Io { path: name, what: "lock it", source }),
     }
 }
 
 /// A reserve that cannot be made now (a full disk) is made at a later start.
-fn restore_reserve(path: &Path) {
+fn restore_reserve(disk: &Disk, path: &Path) {
     let name = path.join("reserve");
-    if fs::metadata(&name).is_ok_and(|metadata| metadata.len() == RESERVE_BYTES) {
+    if disk.open(&name).and_then(|file| file.length()).is_ok_and(|length| length == RESERVE_BYTES) {
         return;
     }
-    let _ = fs::write(name, vec![0; RESERVE_BYTES as usize]);
+    let _ = disk.write(&name, &vec![0; RESERVE_BYTES as usize]);
 }

@@ -6,18 +6,19 @@
 mod protocol;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
 use futures::{SinkExt, StreamExt};
 use logboom_config::Secret;
 use logboom_wire::message::{CollectorCodec, Frame, FrameError, PROTOCOL_VERSION, Refusal, ToAdaptor};
 use logboom_wire::{Block, StreamId};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_util::codec::Framed;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -69,10 +70,14 @@ enum SessionError {
 
 /// Serves one connection to its end. After `drain` it takes in nothing more, and ends when all that it took in is
 /// committed and told.
-pub async fn run(socket: TcpStream, peer: SocketAddr, context: Context, drain: CancellationToken) {
+pub async fn run(
+    socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    peer: impl Display,
+    context: Context,
+    drain: CancellationToken,
+) {
     context.sessions.fetch_add(1, Ordering::Relaxed);
     let sessions = context.sessions.clone();
-    let _ = socket.set_nodelay(true);
     let (outbox, committed) = mpsc::unbounded_channel();
     let session = Session {
         frames: Framed::new(socket, CollectorCodec::collector()),
@@ -91,8 +96,8 @@ pub async fn run(socket: TcpStream, peer: SocketAddr, context: Context, drain: C
     sessions.fetch_sub(1, Ordering::Relaxed);
 }
 
-struct Session {
-    frames: Framed<TcpStream, CollectorCodec>,
+struct Session<S> {
+    frames: Framed<S, CollectorCodec>,
     protocol: Protocol,
     context: Context,
     /// Given to every block's entry; `None` once draining, so that the receiver ends with the last entry.
@@ -104,7 +109,7 @@ struct Session {
     looking_up: Option<BoxFuture<'static, Result<(StreamId, u64), String>>>,
 }
 
-impl Session {
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
     async fn run(
         mut self,
         mut committed: mpsc::UnboundedReceiver<ToAdaptor>,

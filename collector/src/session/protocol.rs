@@ -3,11 +3,12 @@
 //! Owns who is let in, and the order of a stream's blocks on one connection.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use logboom_config::Secret;
 use logboom_wire::message::{PROTOCOL_VERSION, Refusal, ToCollector};
 use logboom_wire::{Block, StreamId};
+use tokio::time::Instant;
 
 /// A peer that has said nothing for this long is dead; nor may a hello take longer.
 pub const SILENCE_MAX: Duration = Duration::from_secs(10);

@@ -15,12 +15,13 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use logboom_config::Globs;
 
-use super::compact::{committed, on_own_thread};
+use super::compact::committed;
 use super::input::read_columns;
 use super::rewrite::{Order, pieces, rewrite};
 use super::{Control, Settings, open_parquet};
 use crate::table::{DataFile, FileStats, Operation, Outcome, Rewrite, Snapshot, SnapshotFile, View, commit};
 use crate::verify::Removed;
+use crate::thread::on_own_thread;
 use crate::{Error, Store};
 
 /// How long rows are kept.

@@ -20,12 +20,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use uuid::Uuid;
 
 use super::actions::{self, Action};
 use super::change::{Change, Seen};
 use super::view::{Next, View};
 use crate::Error;
+use crate::paths::new_id;
 
 /// Whoever loses races again and again waits no longer than after this many.
 const LOST_PAUSES_MAX: u32 = 5;
@@ -62,7 +62,7 @@ pub enum Outcome {
 pub async fn commit<'a>(view: &mut View, change: impl Into<Change<'a>>) -> Result<Outcome, Error> {
     let change: Change<'a> = change.into();
     change.check(view);
-    let txn_id = Uuid::new_v4().to_string();
+    let txn_id = new_id().to_string();
     let actions = change.actions(&txn_id, view.clock().now().wall.as_millisecond());
     let body = Bytes::from(actions::write(&actions));
     let timing = view.log().timing.clone();

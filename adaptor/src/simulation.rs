@@ -1,0 +1,67 @@
+//! An adaptor whose disk, network and clock are simulated: what the simulation needs to see of it. Everything between them
+//! is the product's. With the cargo feature of the same name only.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use logboom_config::Adaptor as Settings;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+pub use crate::intake::{Chunk, Intake, Receipt, Refused};
+pub use crate::spool::disk::{Create, SimulatedDisk};
+use crate::spool::disk::Disk;
+use crate::{Adaptor, Machine, StartError};
+
+/// A connection.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Where the collectors are.
+pub trait Network: fmt::Debug + Send + Sync {
+    /// Connects to the collector that the settings call `name`.
+    fn connect(&self, name: &str) -> BoxFuture<'static, io::Result<Box<dyn Stream>>>;
+}
+
+impl Adaptor {
+    /// Starts it on this disk and in this network. It has no sources but what is put into its [`Intake`].
+    ///
+    /// # Errors
+    /// The spool cannot be used.
+    pub async fn start_simulated(
+        settings: Settings,
+        disk: Arc<dyn SimulatedDisk>,
+        network: Arc<dyn Network>,
+    ) -> Result<Self, StartError> {
+        let machine = Machine { disk: Disk::simulated(disk), network: Some(network) };
+        Ok(Self::start_on(machine, settings, Vec::new()).await?.0)
+    }
+
+    /// Where records go in.
+    pub fn intake(&self) -> Intake {
+        self.intake.clone()
+    }
+
+    /// Where each source would go on after a restart.
+    pub fn positions(&self) -> BTreeMap<String, String> {
+        self.spool.positions()
+    }
+
+    /// Whether all of the spool is committed.
+    pub fn is_drained(&self) -> bool {
+        self.spool.is_drained()
+    }
+
+    /// Ends its tasks wherever they are.
+    pub fn kill(self) {
+        self.sender.abort();
+        self.writer.abort();
+        if let Some(losses) = &self.losses {
+            losses.abort();
+        }
+        self.stop_helpers.cancel();
+    }
+}

@@ -1,0 +1,59 @@
+//! A collector whose network, store and clock are simulated: what the simulation needs to see of it. Everything between them
+//! is the product's. With the cargo feature of the same name only.
+
+use std::time::Duration;
+
+use logboom_config::{Collector as Settings, Globs};
+use logboom_sink::{Store, maintain};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+
+use crate::maintenance::Schedule;
+use crate::session;
+use crate::tables::Tables;
+use crate::{Collector, StartError, TableSettings};
+
+/// A connection.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// What a simulated collector is given.
+pub struct Machine {
+    /// The table that takes the rest.
+    pub default: TableSettings,
+    /// The tables of routes.
+    pub routes: Vec<(Globs, TableSettings)>,
+    /// What it maintains.
+    pub maintained: Vec<(Store, maintain::Settings)>,
+    /// How often: the lease, a pass, a look for garbage.
+    pub schedule: [Duration; 3],
+    /// Connections of adaptors.
+    pub connections: mpsc::UnboundedReceiver<(String, Box<dyn Stream>)>,
+}
+
+impl Collector {
+    /// Starts it on this machine.
+    ///
+    /// # Errors
+    /// A table cannot be used.
+    pub async fn start_simulated(settings: &Settings, machine: Machine) -> Result<Self, StartError> {
+        let Machine { default, routes, maintained, schedule: [lease, pass, vacuum], mut connections } = machine;
+        let tables = Tables::open(default, routes).await?;
+        let schedule = Schedule { lease, pass, vacuum };
+        Ok(Self::assemble(settings, tables, maintained, schedule, None, |context, sessions, drain, stop| {
+            tokio::spawn(async move {
+                while let Some(Some((peer, stream))) = stop.run_until_cancelled(connections.recv()).await {
+                    sessions.spawn(session::run(stream, peer, context.clone(), drain.child_token()));
+                }
+            })
+        }))
+    }
+
+    /// Ends its tasks wherever they are. Its sessions notice that their connections are gone.
+    pub fn kill(self) {
+        self.listener.abort();
+        self.batcher.abort();
+        self.committer.abort();
+    }
+}
