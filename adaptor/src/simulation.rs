@@ -9,6 +9,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use logboom_config::Adaptor as Settings;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::{AbortHandle, JoinHandle};
 
 pub use crate::intake::{Chunk, Intake, Receipt, Refused};
 pub use crate::spool::disk::{Create, SimulatedDisk};
@@ -50,18 +51,15 @@ impl Adaptor {
         self.spool.positions()
     }
 
-    /// Whether all of the spool is committed.
-    pub fn is_drained(&self) -> bool {
-        self.spool.is_drained()
+    /// Tells whether all of the spool is committed.
+    pub fn is_drained_probe(&self) -> Box<dyn Fn() -> bool + Send + Sync> {
+        let spool = self.spool.clone();
+        Box::new(move || spool.is_drained())
     }
 
-    /// Ends its tasks wherever they are.
-    pub fn kill(self) {
-        self.sender.abort();
-        self.writer.abort();
-        if let Some(losses) = &self.losses {
-            losses.abort();
-        }
-        self.stop_helpers.cancel();
+    /// Its tasks, to kill it.
+    pub fn tasks(&self) -> Vec<AbortHandle> {
+        let losses = self.losses.as_ref().map(JoinHandle::abort_handle);
+        [self.sender.abort_handle(), self.writer.abort_handle()].into_iter().chain(losses).collect()
     }
 }

@@ -7,6 +7,7 @@ use logboom_config::{Collector as Settings, Globs};
 use logboom_sink::{Store, maintain};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::maintenance::Schedule;
 use crate::session;
@@ -50,10 +51,8 @@ impl Collector {
         }))
     }
 
-    /// Ends its tasks wherever they are. Its sessions notice that their connections are gone.
-    pub fn kill(self) {
-        self.listener.abort();
-        self.batcher.abort();
-        self.committer.abort();
+    /// Its tasks, to kill it. Those of sessions notice that their connections are gone.
+    pub fn tasks(&self) -> Vec<AbortHandle> {
+        [&self.batcher, &self.committer, &self.listener].map(JoinHandle::abort_handle).into()
     }
 }
