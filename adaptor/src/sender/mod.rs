@@ -103,7 +103,7 @@ impl Sender {
                     return;
                 }
                 match self.connect(&name, address).await {
-                    Ok(()) => return,
+                    Ok(()) => return self.delete_leftovers().await,
                     Err(ConnectionError::Ended(Ended::Draining)) => {
                         info!(collector = %name, "it is leaving; moving on")
                     }
@@ -218,7 +218,10 @@ impl Sender {
                 biased;
                 frame = incoming.next() => Some(frame.ok_or(ConnectionError::Closed)??),
                 () = outgoing.closed() => return Err(ConnectionError::Closed),
-                _ = ticks.tick() => None,
+                _ = ticks.tick() => {
+                    self.delete_leftovers().await;
+                    None
+                }
                 changed = changes.changed() => { changed.map_err(|_| ConnectionError::Closed)?; None }
                 () = drain.cancelled(), if flush_asked.is_none() && !drain.is_cancelled() => None,
                 () = std::future::ready(()), if more => None,
@@ -247,6 +250,15 @@ impl Sender {
                         return Err(reason.into());
                     }
                 }
+            }
+        }
+    }
+
+    async fn delete_leftovers(&self) {
+        if self.spool.has_leftovers() {
+            let spool = self.spool.clone();
+            if let Ok(Err(error)) = self.spool.disk().run(move || spool.delete_leftovers()).await {
+                warn!(%error, "cannot delete what is committed; trying again");
             }
         }
     }

@@ -128,6 +128,11 @@ impl Stream {
         self.segments.iter().rfind(|segment| !segment.is_hollow()).map_or(0, |segment| segment.last)
     }
 
+    /// Whether nothing of a segment of it will ever be sent again.
+    fn is_done_with(&self, segment: &Segment) -> bool {
+        segment.last <= self.mark || segment.is_hollow()
+    }
+
     /// Notes that the records from sequence number `from` up to `to` are lost; how many of them were not known to be.
     fn lose(&mut self, from: u64, to: u64) -> u64 {
         let lost = to.saturating_sub(from.max(self.accounted));
@@ -297,13 +302,32 @@ impl Spool {
         self.delete_committed(&mut index, generation)
     }
 
+    /// Whether something is still here that a mark has passed: deleting it has failed. For a stream that is complete no
+    /// other mark would come to try again.
+    pub fn has_leftovers(&self) -> bool {
+        let is_left = |stream: &Stream| match stream.segments.front() {
+            Some(segment) => stream.segments.len() > usize::from(stream.writing) && stream.is_done_with(segment),
+            None => stream.sealed,
+        };
+        self.lock().streams.values().any(is_left)
+    }
+
+    /// Tries to delete them again.
+    ///
+    /// # Errors
+    /// As [`Spool::trim`].
+    pub fn delete_leftovers(&self) -> Result<(), SpoolError> {
+        let mut index = self.lock();
+        let generations: Vec<u64> = index.streams.keys().copied().collect();
+        generations.into_iter().try_for_each(|generation| self.delete_committed(&mut index, generation))
+    }
+
     /// Deletes the segments of a stream that the mark has passed, and the stream when it is sealed and empty.
     fn delete_committed(&self, index: &mut Index, generation: u64) -> Result<(), SpoolError> {
         let mut passed = 0;
         let Some(stream) = index.streams.get(&generation) else { return Ok(()) };
         let deletable = stream.segments.len() - usize::from(stream.writing);
-        let done = |segment: &Segment| segment.last <= stream.mark || segment.is_hollow();
-        while passed < deletable && done(&stream.segments[passed]) {
+        while passed < deletable && stream.is_done_with(&stream.segments[passed]) {
             passed += 1;
         }
         self.delete_front(index, generation, passed, None)?;
