@@ -26,7 +26,8 @@ pub fn create_dir(disk: &Disk, path: &Path) -> io::Result<()> {
     }
     match disk.create_dir(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => sync_parent(disk, path),
+        // One that is there is taken for durable: if it is not, it must not stay.
+        _ => sync_parent(disk, path).inspect_err(|_| drop(disk.remove_dir(path))),
     }
 }
 
@@ -71,7 +72,8 @@ pub fn delete_dir(disk: &Disk, path: &Path) -> io::Result<()> {
     sync_parent(disk, path)
 }
 
-fn sync_parent(disk: &Disk, path: &Path) -> io::Result<()> {
+/// Makes the name of `path` durable.
+pub fn sync_parent(disk: &Disk, path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     disk.sync_dir(parent.unwrap_or(Path::new(".")))
 }

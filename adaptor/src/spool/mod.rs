@@ -198,6 +198,8 @@ impl Spool {
     ) -> Result<(Arc<Self>, Recovered), SpoolError> {
         let path = settings.path.clone();
         durable::create_dir(&disk, &path).map_err(SpoolError::io(&path, "create the folder"))?;
+        // Whoever created it may have died before it was durable.
+        durable::sync_parent(&disk, &path).map_err(SpoolError::io(&path, "sync its name"))?;
         let lock = lock_folder(&disk, &path)?;
         restore_reserve(&disk, &path);
         let (index, recovered) = recovery::recover(&disk, &path, &counters)?;
