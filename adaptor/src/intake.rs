@@ -444,6 +444,11 @@ impl Intake {
         state.refusable = Pending::new(Lane::Refusable);
     }
 
+    /// Whether it takes no more.
+    pub fn is_closed(&self) -> bool {
+        lock(&self.0.state).closed
+    }
+
     /// Whether anybody is refused.
     pub fn is_refusing(&self) -> bool {
         self.0.refusing.load(Ordering::Relaxed) != Refusing::Nobody as u8

@@ -12,8 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::{AbortHandle, JoinHandle};
 
 pub use crate::intake::{Chunk, Intake, Receipt, Refused};
-pub use crate::spool::disk::{Create, SimulatedDisk};
 use crate::spool::disk::Disk;
+pub use crate::spool::disk::{Create, SimulatedDisk};
 use crate::{Adaptor, Machine, StartError};
 
 /// A connection.

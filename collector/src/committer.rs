@@ -29,12 +29,12 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::join_all;
 use jiff::tz::TimeZone;
-use logboom_config::{crash, random};
+use logboom_config::{crash, planted, random};
 use logboom_sink::table::{DataFile, Moment};
 use logboom_sink::thread::on_own_thread;
 use logboom_sink::{Error, MergeError, merge_categories};
-use logboom_wire::Block;
 use logboom_wire::message::{Refusal, ToAdaptor};
+use logboom_wire::{Block, StreamId};
 use rand::Rng;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
@@ -100,6 +100,9 @@ impl Committer {
 
     /// Tries until the tables have all of `batch`, then tells.
     pub(crate) async fn commit(&mut self, batch: &Batch) {
+        if planted::bug("acknowledge_before_commit") {
+            self.tell(batch, |stream| highest(batch, stream));
+        }
         let mut backoff = BACKOFF_MIN;
         let mut progress = Progress {
             placement: self.tables.routing().place(batch.entries().iter().map(|entry| &entry.block)).into(),
@@ -127,14 +130,21 @@ impl Committer {
         }
         let view = &self.tables.default_table().view;
         crash::point("collector.acknowledge.before");
-        for (stream, outboxes) in batch.audience() {
-            let mark = view.mark(stream);
-            for outbox in outboxes {
-                let _ = outbox.send(ToAdaptor::Committed { stream, mark });
-            }
+        match planted::bug("acknowledge_batch_not_marks") {
+            true => self.tell(batch, |stream| highest(batch, stream)),
+            false => self.tell(batch, |stream| view.mark(stream)),
         }
         crash::point("collector.acknowledge.after");
         self.marks.advance(view).await;
+    }
+
+    /// Tells who sent a batch how far its streams are committed.
+    fn tell(&self, batch: &Batch, mark: impl Fn(StreamId) -> u64) {
+        for (stream, outboxes) in batch.audience() {
+            for outbox in outboxes {
+                let _ = outbox.send(ToAdaptor::Committed { stream, mark: mark(stream) });
+            }
+        }
     }
 
     async fn refresh(&mut self) {
@@ -162,8 +172,18 @@ impl Committer {
             return Ok(false);
         }
         let (routes, default) = self.tables.split_mut();
+        let default_first = planted::bug("default_table_first");
+        if default_first {
+            let written = progress.written.last().expect("there is a default table");
+            if !default.commit(&written.files, written.at, &filtered.marks, &self.background).await? {
+                return Ok(false);
+            }
+        }
         if !routes.is_empty() && !commit_routes(routes, &parts, &progress.written, &self.background).await? {
             return Ok(false);
+        }
+        if default_first {
+            return Ok(true);
         }
         let written = progress.written.last().expect("there is a default table");
         crash::point("collector.commit.before");
@@ -240,6 +260,12 @@ impl Committer {
             }
         }
     }
+}
+
+/// The last block of a stream in a batch: for planted bugs only.
+fn highest(batch: &Batch, stream: StreamId) -> u64 {
+    let headers = batch.entries().iter().map(|entry| entry.block.header());
+    headers.filter(|header| header.stream == stream).map(|header| header.number).max().unwrap_or(0)
 }
 
 /// Commits to the tables of the routes, all at once: they have nothing to do with one another. Whether every one has its

@@ -159,8 +159,10 @@ impl AdaptorMachine {
         let Command::Drain { again } = commands.recv().await?;
         note!(trace, self.name, "is told to end");
         stop.cancel();
+        // Sources have some time to hand over and to answer; those who are slow still wait when the intake closes.
+        let patience = if chance.hits(0.5) { Duration::from_secs(5) } else { Duration::ZERO };
         for producer in producers {
-            let _ = tokio::time::timeout(Duration::from_secs(5), producer).await;
+            let _ = tokio::time::timeout(patience, producer).await;
         }
         let drained = adaptor.drain().await;
         note!(trace, self.name, "has ended, {}", if drained { "and all is committed" } else { "and the rest waits" });
@@ -205,9 +207,8 @@ impl AdaptorMachine {
     async fn follow(&self, mut read: u64, intake: Intake, life: Arc<Life>, stop: CancellationToken) {
         let Shared { chance, plan, .. } = &*self.shared;
         let producer = format!("{}-file", self.name);
-        let keys = CATEGORIES.map(|category| {
-            Arc::new(RunKey { category: category.into(), source: "file".into(), attributes: vec![] })
-        });
+        let keys = CATEGORIES
+            .map(|category| Arc::new(RunKey { category: category.into(), source: "file".into(), attributes: vec![] }));
         while !life.is_dead() {
             let lines = self.file.as_ref().expect("it has one").load(Ordering::SeqCst);
             if read == lines {
@@ -238,7 +239,8 @@ impl AdaptorMachine {
         let producer = format!("{}-file", self.name);
         while producing.load(Ordering::SeqCst) {
             tokio::time::sleep(chance.millis(0..2 * plan.pace_ms)).await;
-            for _ in 0..chance.within(1..6) {
+            let lines_now = if producing.load(Ordering::SeqCst) { chance.within(1..6) } else { 0 };
+            for _ in 0..lines_now {
                 let n = ledger.next(&producer);
                 ledger.promise(&producer, &[n], Promise::Kept);
                 lines.store(n, Ordering::SeqCst);

@@ -1,7 +1,7 @@
 //! Clocks: the true date, which only the store has, and those of machines, which may be wrong.
 
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -51,10 +51,6 @@ impl MachineClock {
 
     pub fn set_wrong(&self, by_ms: i64) {
         self.wrong_ms.store(by_ms, Ordering::SeqCst);
-    }
-
-    pub fn is_wrong(&self) -> bool {
-        self.wrong_ms.load(Ordering::SeqCst) != 0
     }
 
     /// Since 1970.

@@ -180,7 +180,8 @@ impl World {
     fn store(&self, time: Duration, begin: impl Fn(&mut StoreFaults)) {
         let chance = &self.shared.chance;
         let only = chance.hits(0.5).then(|| chance.below(self.collectors.len() as u64) as usize);
-        let of: Vec<_> = self.collectors.iter().enumerate().filter(|(at, _)| only.is_none_or(|only| only == *at)).collect();
+        let of: Vec<_> =
+            self.collectors.iter().enumerate().filter(|(at, _)| only.is_none_or(|only| only == *at)).collect();
         let faults: Vec<_> = of.into_iter().map(|(_, collector)| collector.store_faults.clone()).collect();
         faults.iter().for_each(|faults| begin(&mut faults.lock().unwrap()));
         self.later(time, move |_| faults.iter().for_each(|faults| *faults.lock().unwrap() = StoreFaults::default()));

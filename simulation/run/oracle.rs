@@ -41,6 +41,12 @@ impl Verdict {
         self.counters == [0; 6]
     }
 
+    /// The counters that are not zero.
+    pub fn wrong(&self) -> String {
+        let wrong = NAMES.iter().zip(self.counters).filter(|(_, count)| *count > 0);
+        wrong.map(|(name, count)| format!("{count} {name}")).collect::<Vec<_>>().join(", ")
+    }
+
     pub fn count(&mut self, counter: &str, example: String) {
         let at = NAMES.iter().position(|name| *name == counter).expect("it is one of them");
         self.counters[at] += 1;

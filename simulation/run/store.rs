@@ -98,11 +98,6 @@ impl Bucket {
         self.0.lock().unwrap().objects.get(path).map(|object| object.bytes.clone())
     }
 
-    /// Count of objects.
-    pub fn len(&self) -> usize {
-        self.0.lock().unwrap().objects.len()
-    }
-
     /// Whether the simulation calls, or the Delta library from a thread of its own.
     fn is_home(&self) -> bool {
         self.0.lock().unwrap().home == std::thread::current().id()
@@ -131,9 +126,8 @@ impl Bucket {
     /// Objects below a prefix; of those that came lately none, if there is a limit.
     fn list(&self, prefix: &str, until: Option<Instant>) -> Vec<ObjectMeta> {
         let inner = self.0.lock().unwrap();
-        let below = |path: &str| {
-            prefix.is_empty() || path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'))
-        };
+        let below =
+            |path: &str| prefix.is_empty() || path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
         let seen = |object: &Object| match (until, object.seen_from) {
             (Some(until), Some(from)) => from <= until,
             _ => true,
@@ -200,7 +194,13 @@ impl Client {
         match draws {
             [true, ..] => Fate::Refused,
             [_, true, ..] => Fate::Unanswered,
-            [_, _, true, _] if creates => if done { Fate::ExistsDone } else { Fate::ExistsNotDone },
+            [_, _, true, _] if creates => {
+                if done {
+                    Fate::ExistsDone
+                } else {
+                    Fate::ExistsNotDone
+                }
+            }
             [_, _, _, true] => Fate::Late,
             _ => Fate::Well,
         }
@@ -300,10 +300,9 @@ impl ObjectStore for Client {
         options.check_preconditions(&meta)?;
         let size = meta.size;
         let range: Range<u64> = match options.range {
-            Some(range) => range.as_range(size).map_err(|error| Error::Generic {
-                store: "simulated",
-                source: Box::new(error),
-            })?,
+            Some(range) => {
+                range.as_range(size).map_err(|error| Error::Generic { store: "simulated", source: Box::new(error) })?
+            }
             None => 0..size,
         };
         let bytes = object.bytes.slice(range.start as usize..range.end as usize);
@@ -347,8 +346,14 @@ impl ObjectStore for Client {
             let age = this.chance.millis(0..3000);
             let until = stale.then(|| Instant::now().checked_sub(age)).flatten();
             let found = this.bucket.list(&prefix, until);
-            note!(this.trace, this.life.name, "{} list {prefix}: {}{}", this.name, found.len(),
-                if stale { ", stale" } else { "" });
+            note!(
+                this.trace,
+                this.life.name,
+                "{} list {prefix}: {}{}",
+                this.name,
+                found.len(),
+                if stale { ", stale" } else { "" }
+            );
             this.answer().await;
             found.into_iter().map(Ok).collect()
         };

@@ -1,5 +1,6 @@
 //! A run: machines, what goes wrong among them, the end of that, and the judgement.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::adaptor::{AdaptorMachine, Command as ToAdaptor};
 use crate::chance::Chance;
 use crate::clock::{Date, MachineClock};
-use crate::collector::{Command as ToCollector, CollectorMachine};
+use crate::collector::{CollectorMachine, Command as ToCollector};
 use crate::disk::Platter;
 use crate::faults::KINDS;
 use crate::ledger::Ledger;
@@ -60,6 +61,17 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// What is wrong, in a few words.
+    pub fn counters(&self) -> String {
+        let wrong = self.verdict.wrong();
+        if self.panics.is_empty() { wrong } else { "a panic".to_owned() }
+    }
+
+    /// What came of it, with examples.
+    pub fn summary(&self) -> String {
+        format!("{}{}", self.verdict, self.panics.iter().map(|panic| format!("\n  {panic}")).collect::<String>())
+    }
+
     pub fn is_clean(&self) -> bool {
         self.verdict.is_clean() && self.panics.is_empty()
     }
@@ -70,15 +82,17 @@ pub fn run(seed: u64, planted: Option<&'static str>, keep_lines: bool) -> Outcom
     let _simulation = Simulation::begin(seed ^ 0x5eed, planted);
     let _ = crate::panics::take();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let mut outcome = runtime.block_on(World::run(seed, keep_lines));
+    let trace = runtime.block_on(async { Trace::new(keep_lines) });
+    let judged = AssertUnwindSafe(|| runtime.block_on(World::run(seed, trace.clone())));
+    let verdict = std::panic::catch_unwind(judged).unwrap_or_default();
     drop(runtime);
-    outcome.panics = crate::panics::take();
-    outcome
+    let panics = crate::panics::take();
+    Outcome { verdict, hash: trace.hash(), events: trace.events(), lines: trace.lines(), panics }
 }
 
 impl World {
-    async fn run(seed: u64, keep_lines: bool) -> Outcome {
-        let (chance, trace, date) = (Chance::new(seed), Trace::new(keep_lines), Date::new());
+    async fn run(seed: u64, trace: Trace) -> Verdict {
+        let (chance, date) = (Chance::new(seed), Date::new());
         let plan = Plan::draw(&chance, KINDS.len());
         note!(trace, "plan", "{plan:?}");
         let shared = Arc::new(Shared {
@@ -92,7 +106,8 @@ impl World {
             date,
             plan,
         });
-        let mut world = World { shared: shared.clone(), adaptors: vec![], collectors: vec![], clocks_were_wrong: false };
+        let mut world =
+            World { shared: shared.clone(), adaptors: vec![], collectors: vec![], clocks_were_wrong: false };
         for name in &shared.collectors {
             world.add_collector(name);
         }
@@ -111,14 +126,7 @@ impl World {
             }
         }
         world.settle().await;
-        let verdict = world.judge().await;
-        Outcome {
-            verdict,
-            hash: shared.trace.hash(),
-            events: shared.trace.events(),
-            lines: shared.trace.lines(),
-            panics: Vec::new(),
-        }
+        world.judge().await
     }
 
     fn add_collector(&mut self, name: &str) {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
-use logboom_config::{Secret, random};
+use logboom_config::{Secret, planted, random};
 use logboom_wire::message::{AdaptorCodec, Codec, Frame, FrameError, ToAdaptor, ToCollector};
 use logboom_wire::{Block, StreamId};
 use rand::Rng;
@@ -315,6 +315,9 @@ impl Sender {
                 }
                 protocol.sent(Instant::now(), header.stream, header.number, block.bytes().len());
                 outgoing.send(Outgoing::Block(block)).await.map_err(|_| ConnectionError::Closed)?;
+                if planted::bug("trim_when_sent") {
+                    self.trim(header.stream, header.number).await?;
+                }
             }
             return Ok(true);
         }

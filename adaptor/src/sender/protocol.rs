@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use logboom_config::planted;
 use logboom_wire::StreamId;
 use logboom_wire::message::{PROTOCOL_VERSION, Refusal, ToAdaptor, ToCollector};
 use tokio::time::Instant;
@@ -137,7 +138,7 @@ impl Protocol {
             }
             ToAdaptor::Opened { stream, mark } => match self.streams.get_mut(&stream) {
                 Some(opened @ Opened { sent: None }) => {
-                    opened.sent = Some(mark);
+                    opened.sent = Some(if planted::bug("skip_first_block") { mark + 1 } else { mark });
                     vec![Effect::Trim(stream, mark)]
                 }
                 _ => vec![Effect::Close(Ended::Protocol(format!("it opened stream {stream} unasked")))],

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 
-use logboom_config::crash;
+use logboom_config::{crash, planted};
 
 use super::disk::{Create, Disk, File};
 
@@ -26,6 +26,7 @@ pub fn create_dir(disk: &Disk, path: &Path) -> io::Result<()> {
     }
     match disk.create_dir(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ if planted::bug("trust_new_folder") => sync_parent(disk, path),
         // One that is there is taken for durable: if it is not, it must not stay.
         _ => sync_parent(disk, path).inspect_err(|_| drop(disk.remove_dir(path))),
     }
@@ -35,7 +36,16 @@ pub fn create_dir(disk: &Disk, path: &Path) -> io::Result<()> {
 pub fn sync(file: &File) -> io::Result<()> {
     #[cfg(test)]
     faults::before_sync()?;
-    file.sync_data()
+    if planted::bug("skip_sync") {
+        return Ok(());
+    }
+    if planted::bug("retry_failed_sync") {
+        return file.sync_data().or_else(|_| file.sync_data());
+    }
+    match file.sync_data() {
+        Err(_) if planted::bug("ignore_failed_sync") => Ok(()),
+        synced => synced,
+    }
 }
 
 /// Puts `content` at `path` in one step: readers find the old content or the new, also after a crash.
@@ -45,7 +55,9 @@ pub fn replace(disk: &Disk, path: &Path, content: &[u8]) -> io::Result<()> {
     let file = disk.create(&temporary, Create::Empty)?;
     file.write_all_at(content, 0)?;
     crash::point("spool.replace.before_sync");
-    file.sync_all()?;
+    if !planted::bug("replace_without_sync") {
+        file.sync_all()?;
+    }
     crash::point("spool.rename.before");
     disk.rename(&temporary, path)?;
     crash::point("spool.rename.after");
@@ -74,6 +86,9 @@ pub fn delete_dir(disk: &Disk, path: &Path) -> io::Result<()> {
 
 /// Makes the name of `path` durable.
 pub fn sync_parent(disk: &Disk, path: &Path) -> io::Result<()> {
+    if planted::bug("skip_directory_sync") {
+        return Ok(());
+    }
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     disk.sync_dir(parent.unwrap_or(Path::new(".")))
 }

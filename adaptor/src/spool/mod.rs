@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use logboom_config::Spool as Settings;
+use logboom_config::{Spool as Settings, planted};
 use logboom_wire::StreamId;
 use tokio::sync::{Notify, watch};
 use tracing::{error, warn};
@@ -300,6 +300,7 @@ impl Spool {
         if !stream.sealed && mark > stream.published {
             return Err(SpoolError::Ahead { stream: id, mark, last: stream.published });
         }
+        let mark = if planted::bug("trim_past_the_mark") { mark + 1 } else { mark };
         stream.mark = stream.mark.max(mark);
         self.delete_committed(&mut index, generation)
     }
@@ -370,7 +371,7 @@ impl Spool {
         // What is about to be deleted counts as held: a crash in between leaves it.
         let held = index.streams.values().flat_map(|stream| &stream.segments);
         folded.forget_ended(|key, place| held.clone().any(|segment| segment.positions.has_older(key, place)));
-        if folded != index.folded || index.unsaved {
+        if (folded != index.folded || index.unsaved) && !planted::bug("delete_without_folding_positions") {
             self.store_positions(&folded)?;
             index.folded = folded;
             index.unsaved = false;

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use logboom_config::{WhenFull, crash, random};
+use logboom_config::{WhenFull, crash, planted, random};
 use logboom_wire::block::{BlockPlace, Encoder};
 use logboom_wire::{Block, Position, StreamId};
 use tokio::time::Instant;
@@ -64,7 +64,7 @@ struct Current {
 
 impl Encoded {
     fn may_be_refused(&self) -> bool {
-        self.ticket.lane() == Lane::Refusable && !self.tried
+        self.ticket.lane() == Lane::Refusable && (!self.tried || planted::bug("refuse_what_was_written"))
     }
 }
 
@@ -95,7 +95,10 @@ impl Writer {
         let mut index = spool.lock();
         let newest = index.streams.keys().next_back().copied().unwrap_or(0).max(index.folded.generation_max());
         let header = SegmentHeader {
-            stream: StreamId::from_bytes(random::identity()),
+            stream: match planted::bug("reuse_stream_id") {
+                true => StreamId::from_bytes([host.bytes().fold(0, |sum: u8, byte| sum.wrapping_mul(31) ^ byte); 16]),
+                false => StreamId::from_bytes(random::identity()),
+            },
             generation: newest + 1,
             opened_ms: spool.disk.date().as_millis() as u64,
         };
@@ -190,6 +193,10 @@ impl Writer {
     /// Syncs, publishes and acknowledges `blocks`, however long that takes; what is done is taken off them.
     async fn persist(&mut self, blocks: &mut Vec<Encoded>, intake: &Intake) -> Result<(), GaveUp> {
         while let Some(room) = self.wait_for_room(blocks, intake).await? {
+            if planted::bug("acknowledge_unwritten_tail") && intake.is_closed() {
+                blocks.drain(..).for_each(|tail| intake.settle(&tail.ticket, tail.raw_bytes, Settled::Durable));
+                continue;
+            }
             match self.append(blocks, room).await {
                 Ok(count) => {
                     self.spool.signal_change();
@@ -341,8 +348,13 @@ impl Writer {
             end += bytes.len() as u64;
             count += 1;
         }
+        if planted::bug("publish_before_sync") {
+            self.publish(&blocks[..count], start, end);
+            self.spool.signal_change();
+        }
         self.spool.disk.step().await;
         crash::point("spool.sync.before");
+        let current = self.current.as_mut().expect("just written");
         if let Err(source) = durable::sync(&current.file) {
             self.spool.counters.syncs_failed.add(1);
             return Err(SpoolError::Io { path: current.path.clone(), what: "sync", source });
@@ -354,7 +366,9 @@ impl Writer {
             return Err(SpoolError::io(&current.path, "write")(io::Error::other("somebody has deleted it")));
         }
         current.synced = end;
-        self.publish(&blocks[..count], start, end);
+        if !planted::bug("publish_before_sync") {
+            self.publish(&blocks[..count], start, end);
+        }
         self.attempt = 0;
         Ok(count)
     }

@@ -20,8 +20,8 @@ use super::input::read_columns;
 use super::rewrite::{Order, pieces, rewrite};
 use super::{Control, Settings, open_parquet};
 use crate::table::{DataFile, FileStats, Operation, Outcome, Rewrite, Snapshot, SnapshotFile, View, commit};
-use crate::verify::Removed;
 use crate::thread::on_own_thread;
+use crate::verify::Removed;
 use crate::{Error, Store};
 
 /// How long rows are kept.
