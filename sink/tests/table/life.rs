@@ -138,7 +138,8 @@ async fn a_commit_that_is_young_is_kept_with_all_it_takes_to_read_it() {
         collector.deliver(&blocks(stream(1), [number])).await;
         write_checkpoint(&store).await.unwrap();
     }
-    // All objects are a second old, but for the commit 3.
+    // All objects are a second old by the store's clock, but for the commit 3.
+    clock.sleep(MONTH);
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let name = Name::Commit(3).path();
     let text = store.objects().get(&name).await.unwrap().bytes().await.unwrap();
