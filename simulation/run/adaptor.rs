@@ -191,6 +191,8 @@ impl AdaptorMachine {
                 Ok(receipt) => receipt.durable().await,
                 Err(refused) => Err(refused),
             };
+            // Those who wait for one block are woken in an order that tokio draws itself; here they get one of their own.
+            tokio::time::sleep(Duration::from_millis(1 + socket as u64)).await;
             if life.is_dead() {
                 return;
             }
