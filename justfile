@@ -84,3 +84,11 @@ sweep-power:
 # Every store that is installed: LOGBOOM_TEST_PYTHON (moto[server]), LOGBOOM_TEST_NODE_MODULES (azurite), radosgw
 stores:
     cargo test -p logboom-sink --test stores -- --nocapture
+
+# 20,000 seeds of the simulation; or what ARGS say (docs/simulation.md)
+simulate *ARGS="--seeds 20000":
+    cargo test --release -p logboom-simulation -- {{ARGS}}
+
+# Plants bugs, and counts the seeds until the simulation finds each
+planted-bugs:
+    cargo test --release -p logboom-simulation -- --planted

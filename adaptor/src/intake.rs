@@ -8,10 +8,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use logboom_wire::{Position, Rows, RunKey};
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 /// A block with this many runs or positions is full, whatever its bytes: headers are bounded too.
 const KEYS_MAX: usize = 4096;
@@ -196,6 +197,9 @@ struct State {
 struct Shared {
     state: Mutex<State>,
     filled: Condvar,
+    /// The same for a writer without a thread of its own.
+    #[cfg(feature = "simulation")]
+    filled_too: Notify,
     room: Notify,
     refusing: AtomicU8,
     drops_newest: AtomicBool,
@@ -264,7 +268,7 @@ impl Receipt {
         let open = |block: &watch::Receiver<Option<Settled>>| block.borrow().is_none();
         if self.blocks.iter().any(open) {
             lock(&self.shared.state).urgent = true;
-            self.shared.filled.notify_one();
+            self.shared.signal_filled();
         }
         let mut outcome = Ok(());
         for block in &mut self.blocks {
@@ -299,6 +303,8 @@ impl Intake {
         Self(Arc::new(Shared {
             state: Mutex::new(state),
             filled: Condvar::new(),
+            #[cfg(feature = "simulation")]
+            filled_too: Notify::new(),
             room: Notify::new(),
             refusing: AtomicU8::new(Refusing::Nobody as u8),
             drops_newest: AtomicBool::new(false),
@@ -356,7 +362,7 @@ impl Intake {
                 if state.buffered == 0 || state.buffered + bytes <= shared.buffer_bytes {
                     let chunk = chunk.take().expect("it is taken once");
                     let block = state.add(lane, chunk, bytes, shared.block_bytes);
-                    shared.filled.notify_one();
+                    shared.signal_filled();
                     return Ok(Receipt { blocks: vec![block], shared: shared.clone() });
                 }
             }
@@ -367,7 +373,7 @@ impl Intake {
     /// Takes no more; what is here is still written.
     pub fn close(&self) {
         lock(&self.0.state).closed = true;
-        self.0.filled.notify_one();
+        self.0.signal_filled();
         self.0.room.notify_waiters();
     }
 
@@ -378,34 +384,29 @@ impl Intake {
         let until = patience.map(|patience| Instant::now() + patience);
         let mut state = lock(&self.0.state);
         loop {
-            let since = [&state.kept, &state.refusable].into_iter().filter_map(|pending| pending.since).min();
-            let age = since.map(|since| since.elapsed());
-            let ripe = age.is_some_and(|age| state.urgent || state.closed || age >= linger);
-            if !state.full.is_empty() || ripe {
-                break;
-            }
-            if state.closed {
-                return None;
-            }
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
-                return Some(Taken::default());
-            }
-            let wait = [age.map(|age| linger - age), left].into_iter().flatten().min();
-            state = match wait {
-                Some(wait) => self.0.filled.wait_timeout(state, wait).map_or_else(|e| e.into_inner().0, |r| r.0),
-                None => self.0.filled.wait(state).unwrap_or_else(PoisonError::into_inner),
+            state = match state.take(linger, until) {
+                Ok(taken) => return taken,
+                Err(Some(wait)) => self.0.filled.wait_timeout(state, wait).map_or_else(|e| e.into_inner().0, |r| r.0),
+                Err(None) => self.0.filled.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
         }
-        let mut blocks: Vec<_> = state.full.drain(..).collect();
-        let State { kept, refusable, .. } = &mut *state;
-        for (pending, lane) in [(kept, Lane::Kept), (refusable, Lane::Refusable)] {
-            if pending.since.is_some() {
-                blocks.push(std::mem::replace(pending, Pending::new(lane)));
+    }
+
+    /// As [`Intake::take`]: blocks the thread, which is the writer's own. In a simulation it waits as others do.
+    pub async fn taken(&self, linger: Duration, patience: Option<Duration>) -> Option<Taken> {
+        #[cfg(feature = "simulation")]
+        if logboom_config::simulation::is_on() {
+            let until = patience.map(|patience| Instant::now() + patience);
+            loop {
+                let filled = self.0.filled_too.notified();
+                let wait = match lock(&self.0.state).take(linger, until) {
+                    Ok(taken) => return taken,
+                    Err(wait) => wait,
+                };
+                let _ = tokio::time::timeout(wait.unwrap_or(Duration::MAX), filled).await;
             }
         }
-        state.urgent = false;
-        Some(Taken::new(blocks))
+        self.take(linger, patience)
     }
 
     /// Says what became of a block that held `raw_bytes` of memory, and gives that back.
@@ -441,6 +442,11 @@ impl Intake {
         state.full.clear();
         state.kept = Pending::new(Lane::Kept);
         state.refusable = Pending::new(Lane::Refusable);
+    }
+
+    /// Whether it takes no more.
+    pub fn is_closed(&self) -> bool {
+        lock(&self.0.state).closed
     }
 
     /// Whether anybody is refused.
@@ -500,7 +506,41 @@ impl Intake {
     }
 }
 
+impl Shared {
+    fn signal_filled(&self) {
+        self.filled.notify_one();
+        #[cfg(feature = "simulation")]
+        self.filled_too.notify_one();
+    }
+}
+
 impl State {
+    /// What is to be written now; or how long to wait for it at most, which is for ever if nothing is here.
+    fn take(&mut self, linger: Duration, until: Option<Instant>) -> Result<Option<Taken>, Option<Duration>> {
+        let since = [&self.kept, &self.refusable].into_iter().filter_map(|pending| pending.since).min();
+        let age = since.map(|since| since.elapsed());
+        let ripe = age.is_some_and(|age| self.urgent || self.closed || age >= linger);
+        if self.full.is_empty() && !ripe {
+            if self.closed {
+                return Ok(None);
+            }
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(Some(Taken::default()));
+            }
+            return Err([age.map(|age| linger - age), left].into_iter().flatten().min());
+        }
+        let mut blocks: Vec<_> = self.full.drain(..).collect();
+        let Self { kept, refusable, .. } = self;
+        for (pending, lane) in [(kept, Lane::Kept), (refusable, Lane::Refusable)] {
+            if pending.since.is_some() {
+                blocks.push(std::mem::replace(pending, Pending::new(lane)));
+            }
+        }
+        self.urgent = false;
+        Ok(Some(Taken::new(blocks)))
+    }
+
     fn add(&mut self, lane: Lane, chunk: Chunk, bytes: usize, block_bytes: usize) -> watch::Receiver<Option<Settled>> {
         self.buffered += bytes;
         let pending = match lane {

@@ -11,6 +11,8 @@ mod losses;
 pub mod process;
 mod route;
 mod sender;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod source;
 mod sources;
 mod spool;
@@ -18,11 +20,12 @@ mod spool;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use logboom_config::{Adaptor as Settings, Source};
 use logboom_security::{ClientTls, Live};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -36,6 +39,7 @@ use control::Control;
 use intake::Intake;
 use losses::Losses;
 use sources::Sources;
+use spool::disk::Disk;
 use spool::{Spool, Writer};
 
 /// How long sources have to hand over what they hold.
@@ -96,8 +100,16 @@ impl Adaptor {
     /// # Errors
     /// As [`Adaptor::start`].
     pub async fn start_with(settings: Settings, optional: Vec<Source>) -> Result<(Self, Vec<OpenError>), StartError> {
+        Self::start_on(Machine::default(), settings, optional).await
+    }
+
+    async fn start_on(
+        machine: Machine,
+        settings: Settings,
+        optional: Vec<Source>,
+    ) -> Result<(Self, Vec<OpenError>), StartError> {
         let counters = Arc::new(Counters::default());
-        let (spool, recovered) = Spool::open(&settings.spool, counters.clone())?;
+        let (spool, recovered) = Spool::open(machine.disk, &settings.spool, counters.clone())?;
         let host: Arc<str> = settings.host.clone().unwrap_or_else(host_name).into();
         let routes = Arc::new(Routes::new(&settings));
         let intake = Intake::new(settings.spool.block_size, settings.spool.buffer_size);
@@ -129,14 +141,7 @@ impl Adaptor {
         let give_up_writing = CancellationToken::new();
         let writer = Writer::open(spool.clone(), &host, give_up_writing.clone());
         let stream = writer.stream();
-        let writer = tokio::task::spawn_blocking({
-            let intake = intake.clone();
-            move || {
-                let written = std::panic::catch_unwind(AssertUnwindSafe(|| writer.run(&intake)));
-                // Without a writer nothing can be acknowledged: better to end, so that a supervisor starts anew.
-                written.unwrap_or_else(|_| std::process::abort())
-            }
-        });
+        let writer = start_writer(writer, intake.clone());
         sources.run();
         let control_address = bound.address;
         let control = Control::new(sources.clone(), spool.clone(), bound.tokens.take());
@@ -159,8 +164,11 @@ impl Adaptor {
             max_age: settings.spool.max_age,
             send_expired: settings.spool.send_expired,
             counters: own,
+            #[cfg(feature = "simulation")]
+            network: machine.network,
         };
-        for stream in spool.streams().iter().filter(|stream| !sender.may_send(stream)) {
+        let date = spool.disk().date();
+        for stream in spool.streams().iter().filter(|stream| !sender.may_send(stream, date)) {
             sources.own().streams_expired.add(1);
             warn!(stream = %stream.id, "a stream older than `adaptor.spool.max_age` is not sent: its records may be in the \
                 table already; set `adaptor.spool.send_expired = true` to send it all the same, or delete its folder");
@@ -243,6 +251,27 @@ impl Adaptor {
     pub fn routes(&self) -> &Routes {
         &self.routes
     }
+}
+
+/// What an adaptor runs on: this machine, or a simulated one.
+#[derive(Default)]
+struct Machine {
+    disk: Disk,
+    #[cfg(feature = "simulation")]
+    network: Option<Arc<dyn simulation::Network>>,
+}
+
+/// Starts the writer in a thread of its own.
+fn start_writer(writer: Writer, intake: Intake) -> JoinHandle<u64> {
+    #[cfg(feature = "simulation")]
+    if logboom_config::simulation::is_on() {
+        return tokio::spawn(async move { writer.write(&intake).await });
+    }
+    tokio::task::spawn_blocking(move || {
+        let written = std::panic::catch_unwind(AssertUnwindSafe(|| writer.run(&intake)));
+        // Without a writer nothing can be acknowledged: better to end, so that a supervisor starts anew.
+        written.unwrap_or_else(|_| std::process::abort())
+    })
 }
 
 async fn report(sources: Arc<Sources>, routes: Arc<Routes>, stop: CancellationToken) {

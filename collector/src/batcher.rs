@@ -1,8 +1,9 @@
 //! Decides when a batch is closed. While one is being committed, the next one fills here.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::batch::{Batch, Entry};
 use crate::output::OutputRatio;
@@ -78,7 +79,7 @@ impl Batcher {
             let due = self.due();
             let wait = async {
                 match due {
-                    Some(due) => tokio::time::sleep_until(due.into()).await,
+                    Some(due) => tokio::time::sleep_until(due).await,
                     None => std::future::pending().await,
                 }
                 batches.reserve().await

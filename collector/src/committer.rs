@@ -23,17 +23,18 @@
 //!    any of its rows is committed.
 
 use std::collections::{BTreeSet, HashSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::join_all;
 use jiff::tz::TimeZone;
-use logboom_config::crash;
+use logboom_config::{crash, planted, random};
 use logboom_sink::table::{DataFile, Moment};
+use logboom_sink::thread::on_own_thread;
 use logboom_sink::{Error, MergeError, merge_categories};
-use logboom_wire::Block;
 use logboom_wire::message::{Refusal, ToAdaptor};
+use logboom_wire::{Block, StreamId};
 use rand::Rng;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
@@ -104,6 +105,9 @@ impl Committer {
 
     /// Tries until the tables have all of `batch`, then tells.
     pub(crate) async fn commit(&mut self, batch: &Batch) {
+        if planted::bug("acknowledge_before_commit") {
+            self.tell(batch, |stream| highest(batch, stream));
+        }
         let mut backoff = BACKOFF_MIN;
         let mut progress = Progress {
             placement: self.tables.routing().place(batch.entries().iter().map(|entry| &entry.block)).into(),
@@ -121,7 +125,7 @@ impl Committer {
                         progress.written.fill_with(Written::default);
                     }
                     error!(%error, blocks = batch.entries().len(), "cannot commit; the blocks stay in their spools, trying again");
-                    let wait = rand::rng().random_range(BACKOFF_MIN / 2..=backoff);
+                    let wait = random::rng().random_range(BACKOFF_MIN / 2..=backoff);
                     tokio::time::sleep(wait).await;
                     backoff = (backoff * 2).min(BACKOFF_MAX);
                     // The outcome may be unknown: what the tables say is what happened.
@@ -131,14 +135,21 @@ impl Committer {
         }
         let view = &self.tables.default_table().view;
         crash::point("collector.acknowledge.before");
-        for (stream, outboxes) in batch.audience() {
-            let mark = view.mark(stream);
-            for outbox in outboxes {
-                let _ = outbox.send(ToAdaptor::Committed { stream, mark });
-            }
+        match planted::bug("acknowledge_batch_not_marks") {
+            true => self.tell(batch, |stream| highest(batch, stream)),
+            false => self.tell(batch, |stream| view.mark(stream)),
         }
         crash::point("collector.acknowledge.after");
         self.marks.advance(view).await;
+    }
+
+    /// Tells who sent a batch how far its streams are committed.
+    fn tell(&self, batch: &Batch, mark: impl Fn(StreamId) -> u64) {
+        for (stream, outboxes) in batch.audience() {
+            for outbox in outboxes {
+                let _ = outbox.send(ToAdaptor::Committed { stream, mark: mark(stream) });
+            }
+        }
     }
 
     async fn refresh(&mut self) {
@@ -166,8 +177,18 @@ impl Committer {
             return Ok(false);
         }
         let (routes, default) = self.tables.split_mut();
+        let default_first = planted::bug("default_table_first");
+        if default_first {
+            let written = progress.written.last().expect("there is a default table");
+            if !default.commit(&written.files, written.at, &filtered.marks, &self.background).await? {
+                return Ok(false);
+            }
+        }
         if !routes.is_empty() && !commit_routes(routes, &parts, &progress.written, &self.background).await? {
             return Ok(false);
+        }
+        if default_first {
+            return Ok(true);
         }
         let written = progress.written.last().expect("there is a default table");
         crash::point("collector.commit.before");
@@ -246,6 +267,12 @@ impl Committer {
     }
 }
 
+/// The last block of a stream in a batch: for planted bugs only.
+fn highest(batch: &Batch, stream: StreamId) -> u64 {
+    let headers = batch.entries().iter().map(|entry| entry.block.header());
+    headers.filter(|header| header.stream == stream).map(|header| header.number).max().unwrap_or(0)
+}
+
 /// Commits to the tables of the routes, all at once: they have nothing to do with one another. Whether every one has its
 /// part now.
 async fn commit_routes(
@@ -277,9 +304,8 @@ async fn merge_part(
     }
     let date = table.options.clock.now().wall.to_zoned(TimeZone::UTC).date();
     crash::point("collector.data.before");
-    let runtime = tokio::runtime::Handle::current();
-    let work = move || runtime.block_on(merge_categories(&table.store, &blocks, date, &table.files, selected));
-    let merged = tokio::task::spawn_blocking(work).await;
+    let merge = async move { merge_categories(&table.store, &blocks, date, &table.files, selected).await };
+    let merged = on_own_thread(merge).await;
     crash::point("collector.data.after");
-    merged.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    merged
 }

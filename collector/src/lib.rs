@@ -13,6 +13,8 @@ mod output;
 mod pulse;
 mod routing;
 mod session;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod tables;
 mod tail;
 #[cfg(test)]
@@ -21,7 +23,7 @@ mod tests;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use logboom_config::{ByteSize, Collector as Settings, FileFormat, Sink};
 use logboom_security::LOOK_INTERVAL;
@@ -30,6 +32,7 @@ use logboom_sink::{Store, maintain};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -103,15 +106,44 @@ impl Collector {
         let listener = TcpListener::bind(settings.listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
         let (tables, maintained) = open_tables(sink, settings.memory).await?;
-        let default = tables.default_table();
-        let marks = Marks::new(default.view.clone());
-        let default_url = default.settings.store.url().clone();
         let http = tail::bind(&settings).await.map_err(|source| {
             let address = settings.http.expect("it was to be bound");
             StartError::Listen { key: "http", address, source }
         })?;
         let tail = http.as_ref().map(|_| Tail::default());
+        for (route, earlier) in sink.unreachable_routes() {
+            let (table, takes_all) = (&route.sink.url, &earlier.sink.url);
+            warn!(%table, %takes_all, "nothing goes to the table of a route; an earlier one takes all of its categories");
+        }
+        info!(%address, store = %sink.url, routes = sink.routes.len(), "collector started");
+        let max_connections = settings.max_connections;
+        let schedule = maintenance::Schedule::default();
+        let listen = |context, sessions, drain_sessions, stop| {
+            tokio::spawn(listen(listener, max_connections, context, sessions, drain_sessions, stop))
+        };
+        let mut collector = Self::assemble(&settings, door.clone(), tables, maintained, schedule, tail.clone(), listen);
+        collector.address = address;
+        collector.http_address = http.as_ref().map(|http| http.address);
+        if let Some((http, tail)) = http.zip(tail) {
+            let end = collector.drain_sessions.child_token();
+            collector.background.spawn(http.serve(tail, door, end));
+        }
+        Ok(collector)
+    }
 
+    /// Starts all but the listeners; `listen` starts the one for adaptors, given what its sessions share, where to keep
+    /// them, what drains them, and what ends it.
+    fn assemble(
+        settings: &Settings,
+        door: Arc<Door>,
+        tables: Tables,
+        maintained: Vec<(Store, maintain::Settings)>,
+        schedule: maintenance::Schedule,
+        tail: Option<Tail>,
+        listen: impl FnOnce(Context, TaskTracker, CancellationToken, CancellationToken) -> JoinHandle<()>,
+    ) -> Self {
+        let default = tables.default_table();
+        let marks = Marks::new(default.view.clone());
         // Half the memory closes a batch, so that the next one can fill while it is committed.
         let file_bytes = default.settings.files.target_file_size;
         let limits = Limits { interval: settings.flush_interval, file_bytes, block_bytes: settings.memory / 2 };
@@ -125,9 +157,9 @@ impl Collector {
             Committer { tables, marks: marks.clone(), output, pulse: pulse.clone(), background: background.clone() };
         let memory_units = u32::try_from(settings.memory / MEMORY_UNIT).unwrap_or(u32::MAX);
         let context = Context {
-            door: door.clone(),
+            door,
             intake,
-            tail: tail.clone(),
+            tail,
             marks,
             memory: Arc::new(Semaphore::new(memory_units as usize)),
             memory_units,
@@ -137,31 +169,13 @@ impl Collector {
         };
         let stop_listening = CancellationToken::new();
         for (store, table) in maintained.into_iter().filter(|_| settings.maintenance) {
-            let schedule = maintenance::Schedule::default();
             background.spawn(maintenance::run(store, table, schedule, stop_listening.child_token()));
         }
-        for (route, earlier) in sink.unreachable_routes() {
-            let (table, takes_all) = (&route.sink.url, &earlier.sink.url);
-            warn!(%table, %takes_all, "nothing goes to the table of a route; an earlier one takes all of its categories");
-        }
-        info!(%address, store = %default_url, routes = sink.routes.len(), "collector started");
         let (sessions, drain_sessions) = (TaskTracker::new(), CancellationToken::new());
-        let http_address = http.as_ref().map(|http| http.address);
-        if let Some((http, tail)) = http.zip(tail) {
-            background.spawn(http.serve(tail, door, drain_sessions.child_token()));
-        }
-        let listen = listen(
-            listener,
-            settings.max_connections,
-            context,
-            sessions.clone(),
-            drain_sessions.clone(),
-            stop_listening.clone(),
-        );
-        Ok(Self {
-            address,
-            http_address,
-            listener: tokio::spawn(listen),
+        Self {
+            address: SocketAddr::from(([0; 4], 0)),
+            http_address: None,
+            listener: listen(context, sessions.clone(), drain_sessions.clone(), stop_listening.clone()),
             stop_listening,
             sessions,
             drain_sessions,
@@ -169,7 +183,7 @@ impl Collector {
             committer: tokio::spawn(committer.run(closed)),
             background,
             drain_timeout: settings.drain_timeout,
-        })
+        }
     }
 
     /// Where it listens.
@@ -271,6 +285,7 @@ async fn listen(
             }
             Ok((_, peer)) if !context.door.may_try(peer) => {}
             Ok((socket, peer)) => {
+                let _ = socket.set_nodelay(true);
                 sessions.spawn(session::run(socket, peer, context.clone(), drain_sessions.child_token()));
             }
             Err(error) => {

@@ -4,12 +4,14 @@
 //! time. Of several collectors on a table the one with the lease works. Nothing here is ever fatal: what fails is logged
 //! and tried again at the next pass, and committing goes on meanwhile.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use logboom_config::random;
 use logboom_sink::maintain::{Control, Days, Lease, LeaseSettings, Settings, Standing, compact, retain, vacuum};
 use logboom_sink::table::{View, clean_up};
 use logboom_sink::{Error, Store};
 use rand::Rng;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -43,7 +45,7 @@ pub async fn run(store: Store, mut settings: Settings, schedule: Schedule, cance
     let (mut last_pass, mut last_vacuum) = (None::<Instant>, None::<Instant>);
     let is_due = |last: Option<Instant>, every| last.is_none_or(|last| last.elapsed() >= every);
     loop {
-        let tick = (schedule.lease / 3).mul_f64(rand::rng().random_range(0.8..1.0));
+        let tick = (schedule.lease / 3).mul_f64(random::rng().random_range(0.8..1.0));
         tokio::select! {
             biased;
             () = cancel.cancelled() => break,

@@ -3,11 +3,12 @@
 //! It may lag behind. That is harmless: blocks that the table has are dropped when their batch is filtered.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use logboom_sink::table::View;
 use logboom_wire::StreamId;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 /// Look-ups within this time share one refresh.
 const REFRESH_INTERVAL: Duration = Duration::from_millis(50);

@@ -2,7 +2,9 @@
 //! takes their blocks, gives signs of life, and nothing ever comes of it.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// So long a commit may take, and a second more for so many bytes of its blocks.
 const PATIENCE: Duration = Duration::from_secs(60);

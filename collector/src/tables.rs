@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
-use logboom_config::{Globs, Sink};
+use logboom_config::{Globs, Sink, planted};
 use logboom_sink::table::{self, DataFile, Moment, Outcome, TableOptions, View, checkpoint_due};
 use logboom_sink::{Error, FileSettings, Store};
 use logboom_wire::StreamId;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
@@ -155,6 +155,9 @@ impl Table {
         let rows: u64 = files.iter().map(|file| file.stats.records).sum();
         let table = self.settings.store.url().clone();
         let begun = Instant::now();
+        if planted::bug("refresh_before_commit") {
+            self.view.refresh().await?;
+        }
         match table::commit(&mut self.view, table::Batch { files, marks, written_at }).await? {
             Outcome::Committed { version } => {
                 info!(version, rows, files = files.len(), streams = marks.len(), commit_ms = begun.elapsed().as_millis() as u64, %table, "committed");

@@ -21,13 +21,17 @@ mod duration;
 mod error;
 pub mod keys;
 mod pattern;
+pub mod planted;
 mod promote;
+pub mod random;
 mod route;
 mod secret;
 mod section;
 mod settings;
 mod severity;
 mod shown;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod sink;
 mod source;
 mod spool;

@@ -12,6 +12,7 @@ pub mod promote;
 pub mod schema;
 pub mod store;
 pub mod table;
+pub mod thread;
 pub mod verify;
 mod writer;
 

@@ -5,6 +5,7 @@
 use std::fmt;
 
 use jiff::civil::Date;
+use logboom_config::random;
 use logboom_wire::StreamId;
 use object_store::path::Path;
 use uuid::Uuid;
@@ -92,16 +93,21 @@ pub enum Name {
     },
 }
 
+/// An identity that was never used before.
+pub(crate) fn new_id() -> Uuid {
+    uuid::Builder::from_random_bytes(random::identity()).into_uuid()
+}
+
 impl Name {
     /// A sink file's name that was never used before.
     pub fn new_data(date: Date) -> Self {
-        Self::Data { date, id: Uuid::new_v4() }
+        Self::Data { date, id: new_id() }
     }
 
     /// An index's name that was never used before. The files that it lists have names like it, so that neither is needed to
     /// know the other.
     pub fn new_index(date: Date) -> Self {
-        Self::Data { date, id: Uuid::from_u128(Uuid::new_v4().as_u128() & !FILE_NUMBER) }
+        Self::Data { date, id: Uuid::from_u128(new_id().as_u128() & !FILE_NUMBER) }
     }
 
     /// Of an index, the sink file in JSON with this number.

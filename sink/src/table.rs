@@ -44,6 +44,7 @@ use std::time::Duration;
 
 use arrow_schema::FieldRef;
 use logboom_config::FileFormat;
+use logboom_config::random::{self, Rng};
 
 pub use alter::set_property;
 pub use change::{Batch, Change, DataFile, Operation, Rewrite};
@@ -136,6 +137,6 @@ impl Timing {
     /// Waits before try `tries` (from 0): full jitter, so that writers who lost to one another spread out.
     async fn pause(&self, tries: u32) {
         let limit = self.pause_first.saturating_mul(1 << tries.min(16)).min(self.pause_max);
-        tokio::time::sleep(limit.mul_f64(rand::random::<f64>())).await;
+        tokio::time::sleep(limit.mul_f64(random::rng().random::<f64>())).await;
     }
 }

@@ -9,10 +9,10 @@ mod refused;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
-use logboom_config::Secret;
+use logboom_config::{Secret, planted, random};
 use logboom_security::{Certificate, ClientTls, HANDSHAKE_TIMEOUT, Live, ServerName, Stream, explain};
 use logboom_wire::message::{AdaptorCodec, Codec, Frame, FrameError, ToAdaptor, ToCollector};
 use logboom_wire::{Block, StreamId};
@@ -21,6 +21,7 @@ use rand::seq::SliceRandom;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_util::codec::{FramedRead, FramedWrite};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -58,6 +59,9 @@ pub struct Settings {
     pub send_expired: bool,
     /// Where refusals are counted.
     pub counters: Arc<Counters>,
+    /// Where the collectors are in a simulation.
+    #[cfg(feature = "simulation")]
+    pub network: Option<Arc<dyn crate::simulation::Network>>,
 }
 
 impl Settings {
@@ -67,11 +71,10 @@ impl Settings {
         self.tls.iter().for_each(ClientTls::look);
     }
 
-    /// Whether `stream` is young enough to be sent: the table forgets marks after 30 days, and a block that is sent
-    /// again after that would be there twice.
-    pub fn may_send(&self, stream: &StreamStatus) -> bool {
-        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis() as u64;
-        let age = Duration::from_millis(now.saturating_sub(stream.opened_ms));
+    /// Whether `stream` is young enough on this `date` to be sent: the table forgets marks after 30 days, and a block that
+    /// is sent again after that would be there twice.
+    pub fn may_send(&self, stream: &StreamStatus, date: Duration) -> bool {
+        let age = date.saturating_sub(Duration::from_millis(stream.opened_ms));
         self.send_expired || !stream.sealed || age <= self.max_age
     }
 }
@@ -144,7 +147,7 @@ impl Sender {
                 self.left = Some(address);
                 let peer = Peer { name: name.clone(), address, others, certificate: None };
                 match self.connect(peer).await {
-                    Ok(()) => return,
+                    Ok(()) => return self.delete_leftovers().await,
                     Err(ConnectionError::Ended(Ended::Draining)) => {
                         info!(collector = %name, "it is leaving; moving on")
                     }
@@ -166,13 +169,14 @@ impl Sender {
 
     /// Whether all that may be sent is committed.
     fn nothing_left(&self) -> bool {
-        let done = |stream: &StreamStatus| stream.last <= stream.mark || !self.settings.may_send(stream);
+        let date = self.spool.disk().date();
+        let done = |stream: &StreamStatus| stream.last <= stream.mark || !self.settings.may_send(stream, date);
         self.spool.streams().iter().all(done)
     }
 
     /// Full jitter: everyone who lost a collector at the same moment comes back at another.
     async fn pause(&mut self) {
-        let wait = rand::rng().random_range(Duration::ZERO..=self.backoff);
+        let wait = random::rng().random_range(Duration::ZERO..=self.backoff);
         self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
         tokio::time::sleep(wait).await;
     }
@@ -180,13 +184,20 @@ impl Sender {
     /// All addresses of all collectors, shuffled; that of the last connection comes last.
     async fn addresses(&mut self) -> Vec<(String, SocketAddr)> {
         let mut addresses = Vec::new();
+        #[cfg(feature = "simulation")]
+        if self.settings.network.is_some() {
+            let nowhere = SocketAddr::from(([0; 4], 0));
+            addresses.extend(self.settings.collectors.iter().map(|name| (name.clone(), nowhere)));
+            addresses.shuffle(&mut random::rng());
+            return addresses;
+        }
         for name in &self.settings.collectors {
             match tokio::net::lookup_host(name).await {
                 Ok(found) => addresses.extend(found.map(|address| (name.clone(), address))),
                 Err(error) => warn!(collector = %name, %error, "cannot resolve the name"),
             }
         }
-        addresses.shuffle(&mut rand::rng());
+        addresses.shuffle(&mut random::rng());
         addresses.sort_by_key(|(_, address)| Some(*address) == self.left);
         if addresses.is_empty() {
             self.pause().await;
@@ -196,6 +207,13 @@ impl Sender {
 
     /// One connection, from beginning to end. `Ok` only when drained.
     async fn connect(&mut self, mut peer: Peer) -> Result<(), ConnectionError> {
+        #[cfg(feature = "simulation")]
+        if let Some(network) = self.settings.network.clone() {
+            let connected = tokio::time::timeout(CONNECT_TIMEOUT, network.connect(&peer.name)).await;
+            let stream = connected.map_err(|_| ConnectionError::ConnectTimeout)?.map_err(ConnectionError::Connect)?;
+            let (read, write) = tokio::io::split(stream);
+            return self.converse_on(&peer, read, write).await;
+        }
         let socket = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(peer.address)).await;
         let socket = socket.map_err(|_| ConnectionError::ConnectTimeout)?.map_err(ConnectionError::Connect)?;
         let _ = socket.set_nodelay(true);
@@ -216,8 +234,8 @@ impl Sender {
     async fn converse_on(
         &mut self,
         peer: &Peer,
-        read: impl AsyncRead + Unpin,
-        write: impl AsyncWrite + Unpin + Send + 'static,
+        read: impl AsyncRead + Send + Unpin,
+        write: impl AsyncWrite + Send + Unpin + 'static,
     ) -> Result<(), ConnectionError> {
         let mut incoming = FramedRead::new(read, AdaptorCodec::adaptor());
         // Writing has a task of its own, so that a collector that takes no more blocks is still listened to. What waits for
@@ -241,7 +259,7 @@ impl Sender {
     async fn converse(
         &mut self,
         peer: &Peer,
-        incoming: &mut FramedRead<impl AsyncRead + Unpin, Codec<ToCollector, ToAdaptor>>,
+        incoming: &mut FramedRead<impl AsyncRead + Send + Unpin, Codec<ToCollector, ToAdaptor>>,
         outgoing: &mpsc::UnboundedSender<Outgoing>,
     ) -> Result<(), ConnectionError> {
         let token = self.settings.token.as_ref().map(|token| token.current());
@@ -268,13 +286,11 @@ impl Sender {
                 }
             }
             let frame = tokio::select! {
+                biased;
                 frame = incoming.next() => Some(frame.ok_or(ConnectionError::Closed)??),
-                changed = changes.changed() => { changed.map_err(|_| ConnectionError::Closed)?; None }
                 () = outgoing.closed() => return Err(ConnectionError::Closed),
-                () = drain.cancelled(), if flush_asked.is_none() && !drain.is_cancelled() => None,
-                () = std::future::ready(()), if more => None,
-                _ = room.acquire_many(READ_BYTES as u32), if full => None,
                 _ = ticks.tick() => {
+                    self.delete_leftovers().await;
                     self.settings.look();
                     if checked.elapsed() >= CHECK_INTERVAL {
                         checked = Instant::now();
@@ -282,6 +298,10 @@ impl Sender {
                     }
                     None
                 }
+                changed = changes.changed() => { changed.map_err(|_| ConnectionError::Closed)?; None }
+                () = drain.cancelled(), if flush_asked.is_none() && !drain.is_cancelled() => None,
+                () = std::future::ready(()), if more => None,
+                _ = room.acquire_many(READ_BYTES as u32), if full => None,
             };
             let now = Instant::now();
             let effects = match frame {
@@ -334,15 +354,24 @@ impl Sender {
 
     /// Whether there is something to send, and the collector at `address` takes nothing of it.
     fn all_refused(&self, now: Instant, address: SocketAddr) -> bool {
-        let streams = self.spool.streams();
-        let waiting = |stream: &&StreamStatus| stream.last > stream.mark && self.settings.may_send(stream);
+        let (streams, date) = (self.spool.streams(), self.spool.disk().date());
+        let waiting = |stream: &&StreamStatus| stream.last > stream.mark && self.settings.may_send(stream, date);
         let mut waiting = streams.iter().filter(waiting).peekable();
         waiting.peek().is_some() && waiting.all(|it| self.refused.allowed(now, address, it.id) == Allowed::Nothing)
     }
 
+    async fn delete_leftovers(&self) {
+        if self.spool.has_leftovers() {
+            let spool = self.spool.clone();
+            if let Ok(Err(error)) = self.spool.disk().run(move || spool.delete_leftovers()).await {
+                warn!(%error, "cannot delete what is committed; trying again");
+            }
+        }
+    }
+
     async fn trim(&self, stream: StreamId, mark: u64) -> Result<(), ConnectionError> {
         let spool = self.spool.clone();
-        let trimmed = tokio::task::spawn_blocking(move || spool.trim(stream, mark)).await;
+        let trimmed = self.spool.disk().run(move || spool.trim(stream, mark)).await;
         match trimmed {
             Ok(Ok(())) => {}
             // A collector that says such things is not to be trusted with the rest either.
@@ -364,9 +393,9 @@ impl Sender {
     ) -> Result<bool, ConnectionError> {
         let streams = self.spool.streams();
         readers.retain(|generation, _| streams.iter().any(|stream| stream.generation == *generation));
-        let now = Instant::now();
+        let (now, date) = (Instant::now(), self.spool.disk().date());
         let allowed = |refused: &Refused, stream: &StreamStatus| refused.allowed(now, peer.address, stream.id);
-        let waiting = |stream: &&StreamStatus| stream.last > stream.mark && self.settings.may_send(stream);
+        let waiting = |stream: &&StreamStatus| stream.last > stream.mark && self.settings.may_send(stream, date);
         // Streams of which all is sent wait for a commit, and nobody waits for them.
         let sent = |stream: &StreamStatus| protocol.sent_up_to(stream.id).is_some_and(|sent| sent >= stream.last);
         let mut unsent: Vec<_> = streams.iter().filter(waiting).filter(|stream| !sent(stream)).collect();
@@ -392,7 +421,7 @@ impl Sender {
             let mut reader =
                 reader.unwrap_or_else(|| Reader::new(self.spool.clone(), stream.generation, stream.id, after));
             let bytes = if allowed == Allowed::One { 1 } else { READ_BYTES.min(protocol.credit()) };
-            let read = tokio::task::spawn_blocking(move || {
+            let read = self.spool.disk().run(move || {
                 let blocks = reader.read(bytes);
                 (reader, blocks)
             });
@@ -412,6 +441,9 @@ impl Sender {
                 let bytes = block.bytes().len().min(room.available_permits()) as u32;
                 let permit = room.clone().try_acquire_many_owned(bytes).expect("nobody else takes of it");
                 outgoing.send(Outgoing::Block(block, permit)).map_err(|_| ConnectionError::Closed)?;
+                if planted::bug("trim_when_sent") {
+                    self.trim(header.stream, header.number).await?;
+                }
             }
             if allowed == Allowed::One {
                 self.refused.sent(now, peer.address, stream.id);
@@ -455,7 +487,8 @@ mod tests {
     #[test]
     fn a_stream_whose_mark_may_be_forgotten_is_not_sent_again_unasked() {
         let day = Duration::from_secs(24 * 60 * 60);
-        let ago = |age: Duration| (SystemTime::UNIX_EPOCH.elapsed().unwrap() - age).as_millis() as u64;
+        let date = 1000 * day;
+        let ago = |age: Duration| (date - age).as_millis() as u64;
         let stream = |sealed, opened_ms| StreamStatus {
             generation: 1,
             id: StreamId::random(),
@@ -473,10 +506,12 @@ mod tests {
             max_age: 30 * day,
             send_expired,
             counters: Arc::default(),
+            #[cfg(feature = "simulation")]
+            network: None,
         };
-        assert!(settings(false).may_send(&stream(true, ago(29 * day))));
-        assert!(!settings(false).may_send(&stream(true, ago(31 * day))));
-        assert!(settings(false).may_send(&stream(false, ago(31 * day))), "it is still written");
-        assert!(settings(true).may_send(&stream(true, ago(31 * day))));
+        assert!(settings(false).may_send(&stream(true, ago(29 * day)), date));
+        assert!(!settings(false).may_send(&stream(true, ago(31 * day)), date));
+        assert!(settings(false).may_send(&stream(false, ago(31 * day)), date), "it is still written");
+        assert!(settings(true).may_send(&stream(true, ago(31 * day)), date));
     }
 }

@@ -3,7 +3,6 @@
 //! `{"version": 1, "added": [{"name": "…", "settings": "…"}]}`, the settings in TOML as they were given, without a name if
 //! they had none. It is replaced in one durable step. A file that does not read is set aside under `quarantine/`.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
@@ -35,7 +34,7 @@ pub(super) fn path(spool: &Spool) -> PathBuf {
 /// What was added and not removed since. What does not read is logged, set aside and counts as nothing.
 pub(super) fn load(spool: &Spool) -> Vec<Added> {
     let path = path(spool);
-    let read = match fs::read(&path) {
+    let read = match spool.disk().read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
         Err(error) => Err(error.to_string()),
         Ok(bytes) => match serde_json::from_slice::<File>(&bytes) {
@@ -46,7 +45,7 @@ pub(super) fn load(spool: &Spool) -> Vec<Added> {
     };
     read.unwrap_or_else(|reason| {
         error!(path = %path.display(), reason, "the sources that were added cannot be read; going on without them");
-        let _ = quarantine::take(spool.path(), &path);
+        let _ = quarantine::take(spool.disk(), spool.path(), &path);
         Vec::new()
     })
 }
@@ -54,5 +53,5 @@ pub(super) fn load(spool: &Spool) -> Vec<Added> {
 /// Makes `added` what [`load`] finds.
 pub(super) fn store(spool: &Spool, added: Vec<Added>) -> io::Result<()> {
     let file = File { version: VERSION, added };
-    durable::replace(&path(spool), &serde_json::to_vec_pretty(&file).map_err(io::Error::other)?)
+    durable::replace(spool.disk(), &path(spool), &serde_json::to_vec_pretty(&file).map_err(io::Error::other)?)
 }

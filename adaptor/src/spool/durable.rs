@@ -1,32 +1,34 @@
 //! File operations that are on disk when they return. Every create, rename and delete is followed by a sync of its
 //! directory; without that, a power cut may bring back a deleted name or forget a new one.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
 use std::path::Path;
 
-use logboom_config::crash;
+use logboom_config::{crash, planted};
+
+use super::disk::{Create, Disk, File};
 
 /// Creates `path`, which must not exist, for reading and writing; its content is not synced yet, its name is.
-pub fn create(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
+pub fn create(disk: &Disk, path: &Path) -> io::Result<File> {
+    let file = disk.create(path, Create::New)?;
     crash::point("spool.create.before_dir_sync");
-    sync_parent(path)?;
+    sync_parent(disk, path)?;
     Ok(file)
 }
 
 /// Creates the directory `path` and those above it.
-pub fn create_dir(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
+pub fn create_dir(disk: &Disk, path: &Path) -> io::Result<()> {
+    if disk.is_dir(path) {
         return Ok(());
     }
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        create_dir(parent)?;
+        create_dir(disk, parent)?;
     }
-    match fs::DirBuilder::new().mode(0o700).create(path) {
+    match disk.create_dir(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => sync_parent(path),
+        _ if planted::bug("trust_new_folder") => sync_parent(disk, path),
+        // One that is there is taken for durable: if it is not, it must not stay.
+        _ => sync_parent(disk, path).inspect_err(|_| drop(disk.remove_dir(path))),
     }
 }
 
@@ -34,46 +36,61 @@ pub fn create_dir(path: &Path) -> io::Result<()> {
 pub fn sync(file: &File) -> io::Result<()> {
     #[cfg(test)]
     faults::before_sync()?;
-    file.sync_data()
+    if planted::bug("skip_sync") {
+        return Ok(());
+    }
+    if planted::bug("retry_failed_sync") {
+        return file.sync_data().or_else(|_| file.sync_data());
+    }
+    match file.sync_data() {
+        Err(_) if planted::bug("ignore_failed_sync") => Ok(()),
+        synced => synced,
+    }
 }
 
 /// Puts `content` at `path` in one step: readers find the old content or the new, also after a crash.
-pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+pub fn replace(disk: &Disk, path: &Path, content: &[u8]) -> io::Result<()> {
     let mut temporary = path.to_owned();
     temporary.set_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(content)?;
+    let file = disk.create(&temporary, Create::Empty)?;
+    file.write_all_at(content, 0)?;
     crash::point("spool.replace.before_sync");
-    file.sync_all()?;
+    if !planted::bug("replace_without_sync") {
+        file.sync_all()?;
+    }
     crash::point("spool.rename.before");
-    fs::rename(&temporary, path)?;
+    disk.rename(&temporary, path)?;
     crash::point("spool.rename.after");
-    sync_parent(path)
+    sync_parent(disk, path)
 }
 
 /// Deletes the file `path`; one that is gone already is fine.
-pub fn delete(path: &Path) -> io::Result<()> {
+pub fn delete(disk: &Disk, path: &Path) -> io::Result<()> {
     crash::point("spool.delete.before");
-    match fs::remove_file(path) {
+    match disk.remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     crash::point("spool.delete.after");
-    sync_parent(path)
+    sync_parent(disk, path)
 }
 
 /// Deletes the directory `path` if it is empty; one that is gone already is fine.
-pub fn delete_dir(path: &Path) -> io::Result<()> {
-    match fs::remove_dir(path) {
+pub fn delete_dir(disk: &Disk, path: &Path) -> io::Result<()> {
+    match disk.remove_dir(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    sync_parent(path)
+    sync_parent(disk, path)
 }
 
-fn sync_parent(path: &Path) -> io::Result<()> {
+/// Makes the name of `path` durable.
+pub fn sync_parent(disk: &Disk, path: &Path) -> io::Result<()> {
+    if planted::bug("skip_directory_sync") {
+        return Ok(());
+    }
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+    disk.sync_dir(parent.unwrap_or(Path::new(".")))
 }
 
 /// Syncs that fail or wait on demand, in this thread only.

@@ -7,6 +7,7 @@
 //! - a segment is deleted when the mark has passed its last block, after its positions are folded into `positions`;
 //! - a stream that this process did not open is sealed: it is read, sent and deleted, never written to.
 
+pub mod disk;
 pub mod durable;
 mod losses;
 pub mod positions;
@@ -19,19 +20,19 @@ mod tests;
 mod writer;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::TryLockError;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use logboom_config::Spool as Settings;
+use logboom_config::{Spool as Settings, planted};
 use logboom_wire::StreamId;
 use tokio::sync::{Notify, watch};
 use tracing::{error, warn};
 
 use crate::counters::Counters;
+use disk::{Create, Disk, File};
 use positions::Positions;
 use segment::Frame;
 
@@ -127,6 +128,11 @@ impl Stream {
         self.segments.iter().rfind(|segment| !segment.is_hollow()).map_or(0, |segment| segment.last)
     }
 
+    /// Whether nothing of a segment of it will ever be sent again.
+    fn is_done_with(&self, segment: &Segment) -> bool {
+        segment.last <= self.mark || segment.is_hollow()
+    }
+
     /// Notes that the records from sequence number `from` up to `to` are lost; how many of them were not known to be.
     fn lose(&mut self, from: u64, to: u64) -> u64 {
         let lost = to.saturating_sub(from.max(self.accounted));
@@ -166,6 +172,7 @@ pub struct StreamStatus {
 
 /// The spool of one adaptor.
 pub struct Spool {
+    disk: Disk,
     path: PathBuf,
     settings: Settings,
     counters: Arc<Counters>,
@@ -176,21 +183,28 @@ pub struct Spool {
     freed: Condvar,
     /// Told when there are losses to be told of.
     losses: Notify,
-    _lock: fs::File,
+    _lock: File,
 }
 
 impl Spool {
-    /// Opens the spool at `settings.path`, creating it if need be, and takes in what earlier runs left.
+    /// Opens the spool at `settings.path` of `disk`, creating it if need be, and takes in what earlier runs left.
     ///
     /// # Errors
     /// [`SpoolError`] when the folder cannot be written or belongs to another process.
-    pub fn open(settings: &Settings, counters: Arc<Counters>) -> Result<(Arc<Self>, Recovered), SpoolError> {
+    pub fn open(
+        disk: Disk,
+        settings: &Settings,
+        counters: Arc<Counters>,
+    ) -> Result<(Arc<Self>, Recovered), SpoolError> {
         let path = settings.path.clone();
-        durable::create_dir(&path).map_err(SpoolError::io(&path, "create the folder"))?;
-        let lock = lock_folder(&path)?;
-        restore_reserve(&path);
-        let (index, recovered) = recovery::recover(&path, &counters)?;
+        durable::create_dir(&disk, &path).map_err(SpoolError::io(&path, "create the folder"))?;
+        // Whoever created it may have died before it was durable.
+        durable::sync_parent(&disk, &path).map_err(SpoolError::io(&path, "sync its name"))?;
+        let lock = lock_folder(&disk, &path)?;
+        restore_reserve(&disk, &path);
+        let (index, recovered) = recovery::recover(&disk, &path, &counters)?;
         let spool = Self {
+            disk,
             path,
             settings: settings.clone(),
             counters,
@@ -231,6 +245,11 @@ impl Spool {
     /// The most bytes on disk.
     pub fn max_bytes(&self) -> u64 {
         self.settings.max_size
+    }
+
+    /// The disk that it is on.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
     }
 
     /// The folder.
@@ -281,8 +300,29 @@ impl Spool {
         if !stream.sealed && mark > stream.published {
             return Err(SpoolError::Ahead { stream: id, mark, last: stream.published });
         }
+        let mark = if planted::bug("trim_past_the_mark") { mark + 1 } else { mark };
         stream.mark = stream.mark.max(mark);
         self.delete_committed(&mut index, generation)
+    }
+
+    /// Whether something is still here that a mark has passed: deleting it has failed. For a stream that is complete no
+    /// other mark would come to try again.
+    pub fn has_leftovers(&self) -> bool {
+        let is_left = |stream: &Stream| match stream.segments.front() {
+            Some(segment) => stream.segments.len() > usize::from(stream.writing) && stream.is_done_with(segment),
+            None => stream.sealed,
+        };
+        self.lock().streams.values().any(is_left)
+    }
+
+    /// Tries to delete them again.
+    ///
+    /// # Errors
+    /// As [`Spool::trim`].
+    pub fn delete_leftovers(&self) -> Result<(), SpoolError> {
+        let mut index = self.lock();
+        let generations: Vec<u64> = index.streams.keys().copied().collect();
+        generations.into_iter().try_for_each(|generation| self.delete_committed(&mut index, generation))
     }
 
     /// Deletes the segments of a stream that the mark has passed, and the stream when it is sealed and empty.
@@ -290,8 +330,7 @@ impl Spool {
         let mut passed = 0;
         let Some(stream) = index.streams.get(&generation) else { return Ok(()) };
         let deletable = stream.segments.len() - usize::from(stream.writing);
-        let done = |segment: &Segment| segment.last <= stream.mark || segment.is_hollow();
-        while passed < deletable && done(&stream.segments[passed]) {
+        while passed < deletable && stream.is_done_with(&stream.segments[passed]) {
             passed += 1;
         }
         self.delete_front(index, generation, passed, None)?;
@@ -299,7 +338,7 @@ impl Spool {
         if stream.sealed && stream.segments.is_empty() {
             let folder = self.path.join(stream.id.to_string());
             index.streams.remove(&generation);
-            if let Err(error) = durable::delete_dir(&folder) {
+            if let Err(error) = durable::delete_dir(&self.disk, &folder) {
                 warn!(path = %folder.display(), %error, "cannot delete the folder of a stream that is done with");
             }
         }
@@ -332,7 +371,7 @@ impl Spool {
         // What is about to be deleted counts as held: a crash in between leaves it.
         let held = index.streams.values().flat_map(|stream| &stream.segments);
         folded.forget_ended(|key, place| held.clone().any(|segment| segment.positions.has_older(key, place)));
-        if folded != index.folded || index.unsaved {
+        if (folded != index.folded || index.unsaved) && !planted::bug("delete_without_folding_positions") {
             self.store_positions(&folded)?;
             index.folded = folded;
             index.unsaved = false;
@@ -340,7 +379,7 @@ impl Spool {
         let stream = index.streams.get_mut(&generation).expect("the caller found it");
         for _ in 0..count {
             let segment = stream.segments.front().expect("counted");
-            durable::delete(&segment.path).map_err(SpoolError::io(&segment.path, "delete the segment"))?;
+            durable::delete(&self.disk, &segment.path).map_err(SpoolError::io(&segment.path, "delete the segment"))?;
             index.bytes -= segment.bytes;
             stream.segments.pop_front();
         }
@@ -351,10 +390,10 @@ impl Spool {
     /// Writes the positions; on a full disk gives up the reserve for them.
     fn store_positions(&self, positions: &Positions) -> Result<(), SpoolError> {
         let path = self.path.join("positions");
-        let stored = match positions.store(&path) {
+        let stored = match positions.store(&self.disk, &path) {
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                let _ = fs::remove_file(self.path.join("reserve"));
-                positions.store(&path)
+                let _ = self.disk.remove_file(&self.path.join("reserve"));
+                positions.store(&self.disk, &path)
             }
             other => other,
         };
@@ -370,7 +409,7 @@ impl Spool {
             return Ok(None);
         };
         let segment = &stream.segments[0];
-        let (from, end) = (first_record_after(segment, stream.mark), segment.end_record);
+        let (from, end) = (first_record_after(&self.disk, segment, stream.mark), segment.end_record);
         let loss = end.checked_sub(1).filter(|last| from <= *last);
         let loss = loss.map(|last| Loss { stream: stream.id, first: from, last, reason: Reason::DropOldest });
         self.delete_front(&mut index, generation, 1, loss)?;
@@ -464,8 +503,13 @@ impl Spool {
         self.delete_committed(&mut index, generation)
     }
 
-    /// Waits until bytes were freed, or `timeout`.
-    fn wait_freed(&self, timeout: Duration) {
+    /// Waits until bytes were freed, or `timeout`: blocks the thread, which is the writer's own. In a simulation it waits
+    /// as others do.
+    async fn wait_freed(&self, timeout: Duration) {
+        #[cfg(feature = "simulation")]
+        if logboom_config::simulation::is_on() {
+            return tokio::time::sleep(timeout).await;
+        }
         let index = self.lock();
         drop(self.freed.wait_timeout(index, timeout));
     }
@@ -481,9 +525,9 @@ impl Spool {
 }
 
 /// Sequence number of the first record of `segment` in a block after `mark`, as far as its headers tell.
-fn first_record_after(segment: &Segment, mark: u64) -> u64 {
+fn first_record_after(disk: &Disk, segment: &Segment, mark: u64) -> u64 {
     let at_most = segment.end_record - segment.records;
-    let Ok(file) = fs::File::open(&segment.path) else { return at_most };
+    let Ok(file) = disk.open(&segment.path) else { return at_most };
     let (mut offset, mut passed) = (segment::HEADER_BYTES as u64, None);
     loop {
         match segment::read_header(&file, offset, segment.bytes) {
@@ -509,23 +553,21 @@ pub struct Recovered {
     pub resumed: bool,
 }
 
-fn lock_folder(path: &Path) -> Result<fs::File, SpoolError> {
+fn lock_folder(disk: &Disk, path: &Path) -> Result<File, SpoolError> {
     let name = path.join("lock");
-    let file = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&name);
-    let file = file.map_err(SpoolError::io(&name, "create the lock file"))?;
+    let file = disk.create(&name, Create::Keep).map_err(SpoolError::io(&name, "create the lock file"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(SpoolError::InUse(path.to_owned())),
-        Err(fs::TryLockError::Error(source)) => Err(SpoolError::Io { path: name, what: "lock it", source }),
+        Err(TryLockError::WouldBlock) => Err(SpoolError::InUse(path.to_owned())),
+        Err(TryLockError::Error(source)) => Err(SpoolError::Io { path: name, what: "lock it", source }),
     }
 }
 
 /// A reserve that cannot be made now (a full disk) is made at a later start.
-fn restore_reserve(path: &Path) {
+fn restore_reserve(disk: &Disk, path: &Path) {
     let name = path.join("reserve");
-    if fs::metadata(&name).is_ok_and(|metadata| metadata.len() == RESERVE_BYTES) {
+    if disk.open(&name).and_then(|file| file.length()).is_ok_and(|length| length == RESERVE_BYTES) {
         return;
     }
-    let file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&name);
-    let _ = file.and_then(|mut file| file.write_all(&vec![0; RESERVE_BYTES as usize]));
+    let _ = disk.write(&name, &vec![0; RESERVE_BYTES as usize]);
 }

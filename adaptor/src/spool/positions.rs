@@ -7,10 +7,10 @@
 //! `{key: [generation, block number, value]}`.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::Path;
 
+use super::disk::Disk;
 use super::{durable, losses};
 
 const HEAD: &str = "logboom-positions 1 ";
@@ -24,8 +24,8 @@ pub struct Positions(BTreeMap<String, (Place, String)>);
 
 impl Positions {
     /// Reads the file; none is the same as an empty one. `Ok(Err(reason))` when it is damaged.
-    pub fn load(path: &Path) -> io::Result<Result<Self, String>> {
-        let bytes = match fs::read(path) {
+    pub fn load(disk: &Disk, path: &Path) -> io::Result<Result<Self, String>> {
+        let bytes = match disk.read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(Self::default())),
             Err(error) => return Err(error),
@@ -48,11 +48,11 @@ impl Positions {
     }
 
     /// Writes the file in one durable step.
-    pub fn store(&self, path: &Path) -> io::Result<()> {
+    pub fn store(&self, disk: &Disk, path: &Path) -> io::Result<()> {
         let entries: BTreeMap<_, _> =
             self.0.iter().map(|(key, ((generation, number), value))| (key, (generation, number, value))).collect();
         let json = serde_json::to_string(&entries).map_err(io::Error::other)?;
-        durable::replace(path, format!("{HEAD}{:08x}\n{json}", crc32c::crc32c(json.as_bytes())).as_bytes())
+        durable::replace(disk, path, format!("{HEAD}{:08x}\n{json}", crc32c::crc32c(json.as_bytes())).as_bytes())
     }
 
     /// Takes in one position.
@@ -139,14 +139,14 @@ mod tests {
 
     #[test]
     fn the_file_round_trips_and_damage_is_noticed() {
-        let folder = tempfile::tempdir().unwrap();
+        let (folder, disk) = (tempfile::tempdir().unwrap(), Disk::default());
         let path = folder.path().join("positions");
-        assert!(Positions::load(&path).unwrap().unwrap().is_empty());
+        assert!(Positions::load(&disk, &path).unwrap().unwrap().is_empty());
         let mut positions = Positions::default();
         positions.set((1, 2), "file/x/1/2", "{\"offset\":3}");
-        positions.store(&path).unwrap();
-        assert_eq!(Positions::load(&path).unwrap().unwrap(), positions);
-        let mut bytes = fs::read(&path).unwrap();
+        positions.store(&disk, &path).unwrap();
+        assert_eq!(Positions::load(&disk, &path).unwrap().unwrap(), positions);
+        let mut bytes = disk.read(&path).unwrap();
         for at in 0..bytes.len() {
             bytes[at] ^= 1;
             assert!(Positions::parse(&bytes).is_err(), "byte {at}");

@@ -3,7 +3,6 @@
 //! Owns what happens to damage: the bytes go to `quarantine/`, what was lost is counted from the numbers around it, and
 //! reading goes on at the next frame that is sound.
 
-use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use std::sync::Arc;
 use logboom_wire::{Block, Header, StreamId};
 use tracing::error;
 
+use super::disk::File;
 use super::segment::{self, Frame};
 use super::{Spool, SpoolError, quarantine};
 
@@ -65,7 +65,7 @@ impl Reader {
         loop {
             let Some(Current { path, limit }) = self.current_segment() else { return Ok(None) };
             if self.open.as_ref().is_none_or(|open| open.path != path) {
-                let file = match File::open(&path) {
+                let file = match self.spool.disk.open(&path) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
                         self.spool.forget_missing(self.generation, &path, self.next_record)?;
                         continue;
@@ -144,7 +144,7 @@ impl Reader {
             return;
         }
         self.spool.counters.frames_quarantined.add(1);
-        let copied = quarantine::copy(&self.spool.path, self.stream, path, file, from, end);
+        let copied = quarantine::copy(&self.spool.disk, &self.spool.path, self.stream, path, file, from, end);
         let (path, bytes) = (path.display(), end - from);
         match copied {
             Ok(name) => {

@@ -5,41 +5,39 @@
 //! the count of segments and positions, not by bytes.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use logboom_config::planted;
 use logboom_wire::{BlockError, Header, StreamId};
 use tracing::{error, info, warn};
 
+use super::disk::{Create, Disk, File};
 use super::positions::Positions;
 use super::segment::{self, Frame, SegmentHeader};
 use super::{Index, Recovered, Segment, SpoolError, Stream, durable, quarantine};
 use crate::counters::Counters;
 
 /// Reads the spool at `path`.
-pub fn recover(path: &Path, counters: &Counters) -> Result<(Index, Recovered), SpoolError> {
+pub fn recover(disk: &Disk, path: &Path, counters: &Counters) -> Result<(Index, Recovered), SpoolError> {
     let positions_path = path.join("positions");
-    let loaded = Positions::load(&positions_path).map_err(SpoolError::io(&positions_path, "read it"))?;
+    let loaded = Positions::load(disk, &positions_path).map_err(SpoolError::io(&positions_path, "read it"))?;
     let folded = loaded.unwrap_or_else(|reason| {
         error!(path = %positions_path.display(), reason, "positions are damaged; files may be read again from their beginning");
-        let _ = quarantine::take(path, &positions_path);
+        let _ = quarantine::take(disk, path, &positions_path);
         counters.frames_quarantined.add(1);
         Positions::default()
     });
-    let mut resumed = positions_path.exists();
+    let mut resumed = disk.open(&positions_path).is_ok();
     let mut index = Index { folded, ..Index::default() };
-    let entries = fs::read_dir(path).map_err(SpoolError::io(path, "list the folder"))?;
-    for entry in entries {
-        let folder = entry.map_err(SpoolError::io(path, "list the folder"))?.path();
+    for folder in disk.list(path).map_err(SpoolError::io(path, "list the folder"))? {
         let Some(id) = folder.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok()) else {
             continue;
         };
         resumed = true;
-        recover_stream(path, &folder, id, &mut index, counters)?;
+        recover_stream(disk, path, &folder, id, &mut index, counters)?;
     }
-    sync_newest(&index)?;
+    sync_newest(disk, &index)?;
     let mut positions = index.folded.clone();
     for segment in index.streams.values().flat_map(|stream| &stream.segments) {
         positions.merge(&segment.positions);
@@ -53,15 +51,19 @@ pub fn recover(path: &Path, counters: &Counters) -> Result<(Index, Recovered), S
 
 /// What the last run wrote may be in the cache only, and sources are about to go on after it. What earlier ones wrote is
 /// on disk: the run after each has come by here before it wrote anything.
-fn sync_newest(index: &Index) -> Result<(), SpoolError> {
+fn sync_newest(disk: &Disk, index: &Index) -> Result<(), SpoolError> {
     let Some(segment) = index.streams.values().next_back().and_then(|stream| stream.segments.back()) else {
         return Ok(());
     };
-    let synced = File::open(&segment.path).and_then(|file| file.sync_data());
+    if planted::bug("skip_recovery_sync") {
+        return Ok(());
+    }
+    let synced = disk.open(&segment.path).and_then(|file| file.sync_data());
     synced.map_err(SpoolError::io(&segment.path, "sync it"))
 }
 
 fn recover_stream(
+    disk: &Disk,
     root: &Path,
     folder: &Path,
     id: StreamId,
@@ -69,8 +71,7 @@ fn recover_stream(
     counters: &Counters,
 ) -> Result<(), SpoolError> {
     let mut names = BTreeMap::new();
-    for entry in fs::read_dir(folder).map_err(SpoolError::io(folder, "list the folder"))? {
-        let path = entry.map_err(SpoolError::io(folder, "list the folder"))?.path();
+    for path in disk.list(folder).map_err(SpoolError::io(folder, "list the folder"))? {
         if let Some(place) = path.file_name().and_then(|name| name.to_str()).and_then(segment::parse_file_name) {
             names.insert(place, path);
         }
@@ -78,20 +79,20 @@ fn recover_stream(
     let mut stream: Option<(u64, Stream)> = None;
     let firsts: Vec<u64> = names.keys().map(|(first, _)| *first).collect();
     for (at, ((first, _), path)) in names.iter().enumerate() {
-        let file = File::open(path).map_err(SpoolError::io(path, "open the segment"))?;
-        let length = file.metadata().map_err(SpoolError::io(path, "read its length"))?.len();
+        let file = disk.open(path).map_err(SpoolError::io(path, "open the segment"))?;
+        let length = file.length().map_err(SpoolError::io(path, "read its length"))?;
         let header = match read_segment_header(path, &file, length).map_err(SpoolError::io(path, "read its header"))? {
             Some(header) if header.stream == id => header,
             // A crash between creating a file and syncing its header: no block in it was ever synced.
             _ if length <= segment::HEADER_BYTES as u64 => {
                 info!(path = %path.display(), "an empty segment; deleted");
-                durable::delete(path).map_err(SpoolError::io(path, "delete it"))?;
+                durable::delete(disk, path).map_err(SpoolError::io(path, "delete it"))?;
                 continue;
             }
             _ => {
                 error!(path = %path.display(), "a segment whose header is damaged; set aside");
                 counters.frames_quarantined.add(1);
-                quarantine::take(root, path).map_err(SpoolError::io(path, "set it aside"))?;
+                quarantine::take(disk, root, path).map_err(SpoolError::io(path, "set it aside"))?;
                 continue;
             }
         };
@@ -111,7 +112,8 @@ fn recover_stream(
         let is_last = at + 1 == names.len();
         // After a failed sync the same blocks were written again to the next segment: those count.
         let below = firsts.get(at + 1).copied().unwrap_or(u64::MAX);
-        let scan = Scan { path, file: &file, length, stream: id, below, verify: is_last };
+        let scan =
+            Scan { path, file: &file, length, stream: id, below, verify: is_last && !planted::bug("accept_torn_tail") };
         let Scanned { segment, first_record, end } =
             scan.run(*first, header.generation).map_err(SpoolError::io(path, "read it"))?;
         let mut deletable = segment.is_hollow();
@@ -120,7 +122,7 @@ fn recover_stream(
             End::Superseded => {
                 // Once the next segment is gone, nothing would tell that they do not count.
                 let cut = || {
-                    let file = File::options().write(true).open(path)?;
+                    let file = disk.create(path, Create::Never)?;
                     file.set_len(segment.bytes)?;
                     file.sync_all()
                 };
@@ -133,7 +135,7 @@ fn recover_stream(
             }
             End::Damaged(reason) => {
                 counters.frames_quarantined.add(1);
-                let copied = quarantine::copy(root, id, path, &file, segment.bytes, length);
+                let copied = quarantine::copy(disk, root, id, path, &file, segment.bytes, length);
                 error!(path = %path.display(), offset = segment.bytes, bytes = length - segment.bytes, %reason,
                     error = ?copied.as_ref().err(), "damaged bytes set aside");
                 deletable &= copied.is_ok();
@@ -141,7 +143,7 @@ fn recover_stream(
         }
         if deletable {
             info!(path = %path.display(), "a segment without any block; deleted");
-            durable::delete(path).map_err(SpoolError::io(path, "delete it"))?;
+            durable::delete(disk, path).map_err(SpoolError::io(path, "delete it"))?;
             continue;
         }
         if entry.1.segments.is_empty() && firsts[0] > 1 {
@@ -160,7 +162,7 @@ fn recover_stream(
             }
             index.streams.insert(generation, stream);
         }
-        None => durable::delete_dir(folder)
+        None => durable::delete_dir(disk, folder)
             .unwrap_or_else(|error| warn!(path = %folder.display(), %error, "cannot delete an empty stream")),
     }
     Ok(())

@@ -14,13 +14,13 @@
 //! | 4 | CRC32C of the 40 bytes before; little-endian |
 //! | … | blocks |
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 use logboom_wire::block::{MAGIC, PREFIX_BYTES, Prefix};
 use logboom_wire::{Block, BlockError, Header, StreamId};
+
+use super::disk::File;
 
 /// Bytes of a segment's header.
 pub const HEADER_BYTES: usize = 44;
@@ -136,7 +136,7 @@ pub fn read_block(file: &File, offset: u64, limit: u64) -> io::Result<Frame<Bloc
         return Ok(Frame::End);
     }
     // Somebody may have cut it.
-    let held = file.metadata()?.len().min(limit);
+    let held = file.length()?.min(limit);
     let (prefix, header, mut bytes) = match frame_header(file, offset, held)? {
         Ok(found) => found,
         Err(error) => {

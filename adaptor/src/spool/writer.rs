@@ -15,19 +15,20 @@
 //! written: at once if `when_full = "drop_newest"`, else after [`REFUSE_AFTER`]. Those behind them take their numbers.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
-use logboom_config::{WhenFull, crash};
+use futures::FutureExt;
+use logboom_config::{WhenFull, crash, planted, random};
 use logboom_wire::block::{BlockPlace, Encoder};
 use logboom_wire::{Block, Position, StreamId};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
+use super::disk::File;
 use super::positions::Positions;
 use super::segment::{self, SegmentHeader};
 use super::{RESERVE_BYTES, Segment, Spool, SpoolError, Stream, durable};
@@ -63,7 +64,7 @@ struct Current {
 
 impl Encoded {
     fn may_be_refused(&self) -> bool {
-        self.ticket.lane() == Lane::Refusable && !self.tried
+        self.ticket.lane() == Lane::Refusable && (!self.tried || planted::bug("refuse_what_was_written"))
     }
 }
 
@@ -93,9 +94,14 @@ impl Writer {
     pub fn open(spool: Arc<Spool>, host: &str, give_up: CancellationToken) -> Self {
         let mut index = spool.lock();
         let newest = index.streams.keys().next_back().copied().unwrap_or(0).max(index.folded.generation_max());
-        let opened = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-        let header =
-            SegmentHeader { stream: StreamId::random(), generation: newest + 1, opened_ms: opened.as_millis() as u64 };
+        let header = SegmentHeader {
+            stream: match planted::bug("reuse_stream_id") {
+                true => StreamId::from_bytes([host.bytes().fold(0, |sum: u8, byte| sum.wrapping_mul(31) ^ byte); 16]),
+                false => StreamId::from_bytes(random::identity()),
+            },
+            generation: newest + 1,
+            opened_ms: spool.disk.date().as_millis() as u64,
+        };
         let stream = Stream {
             id: header.stream,
             opened_ms: header.opened_ms,
@@ -132,11 +138,16 @@ impl Writer {
     /// Writes what `intake` takes in until it is closed and empty. Returns the count of records that could not be
     /// written because the writer was told to give up: none of them was acknowledged, and nothing after them is
     /// written either, for its positions would be beyond what is missing.
-    pub fn run(mut self, intake: &Intake) -> u64 {
+    pub fn run(self, intake: &Intake) -> u64 {
+        self.write(intake).now_or_never().expect("waiting blocks this thread")
+    }
+
+    /// As [`Writer::run`], which it is; for a simulation, which has no threads.
+    pub async fn write(mut self, intake: &Intake) -> u64 {
         let _end = EndOnDrop(intake);
         intake.set_drops_newest(self.spool.settings.when_full == WhenFull::DropNewest);
         let mut abandoned = 0;
-        while let Some(taken) = intake.take(self.spool.settings.linger, self.refusing.map(|_| RETRY)) {
+        while let Some(taken) = intake.taken(self.spool.settings.linger, self.refusing.map(|_| RETRY)).await {
             if let Some(need) = self.refusing
                 && taken.blocks.is_empty()
                 && self.room_for(need).is_some()
@@ -144,10 +155,10 @@ impl Writer {
                 self.refuse_nobody(intake);
             }
             let mut blocks = self.encode(taken.blocks);
-            if let Err(GaveUp) = self.persist(&mut blocks, intake) {
+            if let Err(GaveUp) = self.persist(&mut blocks, intake).await {
                 abandoned = blocks.iter().map(|encoded| encoded.block.header().records()).sum();
                 intake.close();
-                while let Some(taken) = intake.take(Duration::ZERO, None) {
+                while let Some(taken) = intake.taken(Duration::ZERO, None).await {
                     abandoned += taken.blocks.iter().map(Pending::records).sum::<u64>();
                 }
                 break;
@@ -180,9 +191,13 @@ impl Writer {
     }
 
     /// Syncs, publishes and acknowledges `blocks`, however long that takes; what is done is taken off them.
-    fn persist(&mut self, blocks: &mut Vec<Encoded>, intake: &Intake) -> Result<(), GaveUp> {
-        while let Some(room) = self.wait_for_room(blocks, intake)? {
-            match self.append(blocks, room) {
+    async fn persist(&mut self, blocks: &mut Vec<Encoded>, intake: &Intake) -> Result<(), GaveUp> {
+        while let Some(room) = self.wait_for_room(blocks, intake).await? {
+            if planted::bug("acknowledge_unwritten_tail") && intake.is_closed() {
+                blocks.drain(..).for_each(|tail| intake.settle(&tail.ticket, tail.raw_bytes, Settled::Durable));
+                continue;
+            }
+            match self.append(blocks, room).await {
                 Ok(count) => {
                     self.spool.signal_change();
                     for done in blocks.drain(..count) {
@@ -198,7 +213,7 @@ impl Writer {
                     if self.give_up.is_cancelled() {
                         return Err(GaveUp);
                     }
-                    self.spool.wait_freed(RETRY);
+                    self.spool.wait_freed(RETRY).await;
                 }
             }
         }
@@ -207,7 +222,7 @@ impl Writer {
 
     /// Waits until the spool has room for the first of `blocks`, as `when_full` says; returns how many bytes it has.
     /// `None` when no block is left, since those that may be were refused.
-    fn wait_for_room(&mut self, blocks: &mut Vec<Encoded>, intake: &Intake) -> Result<Option<u64>, GaveUp> {
+    async fn wait_for_room(&mut self, blocks: &mut Vec<Encoded>, intake: &Intake) -> Result<Option<u64>, GaveUp> {
         let since = Instant::now();
         loop {
             let Some(first) = blocks.first() else { return Ok(None) };
@@ -236,7 +251,7 @@ impl Writer {
                     return Ok(None);
                 }
             }
-            self.spool.wait_freed(RETRY);
+            self.spool.wait_freed(RETRY).await;
         }
     }
 
@@ -301,7 +316,7 @@ impl Writer {
 
     /// Appends the first of `blocks`, as many as fit `room` and the segment but at least one, and syncs them. Returns
     /// how many.
-    fn append(&mut self, blocks: &mut [Encoded], room: u64) -> Result<usize, SpoolError> {
+    async fn append(&mut self, blocks: &mut [Encoded], room: u64) -> Result<usize, SpoolError> {
         if self.current.as_ref().is_some_and(|current| current.synced >= self.spool.settings.segment_size) {
             self.roll();
         }
@@ -333,19 +348,27 @@ impl Writer {
             end += bytes.len() as u64;
             count += 1;
         }
+        if planted::bug("publish_before_sync") {
+            self.publish(&blocks[..count], start, end);
+            self.spool.signal_change();
+        }
+        self.spool.disk.step().await;
         crash::point("spool.sync.before");
+        let current = self.current.as_mut().expect("just written");
         if let Err(source) = durable::sync(&current.file) {
             self.spool.counters.syncs_failed.add(1);
             return Err(SpoolError::Io { path: current.path.clone(), what: "sync", source });
         }
         crash::point("spool.sync.after");
+        self.spool.disk.step().await;
         // A deleted file takes writes and syncs like any other, but nobody will find it again.
-        let metadata = current.file.metadata().map_err(SpoolError::io(&current.path, "look at it"))?;
-        if metadata.nlink() == 0 {
+        if current.file.is_deleted().map_err(SpoolError::io(&current.path, "look at it"))? {
             return Err(SpoolError::io(&current.path, "write")(io::Error::other("somebody has deleted it")));
         }
         current.synced = end;
-        self.publish(&blocks[..count], start, end);
+        if !planted::bug("publish_before_sync") {
+            self.publish(&blocks[..count], start, end);
+        }
         self.attempt = 0;
         Ok(count)
     }
@@ -412,7 +435,7 @@ impl Writer {
         if let Some(current) = &self.current {
             let _ = current.file.set_len(current.synced);
             if current.synced <= segment::HEADER_BYTES as u64 {
-                let _ = durable::delete(&current.path);
+                let _ = durable::delete(&self.spool.disk, &current.path);
             }
         }
         self.roll();
@@ -436,16 +459,16 @@ impl Writer {
 /// does that).
 fn open_segment(spool: &Spool, header: SegmentHeader, first: u64, attempt: u32) -> Result<Current, SpoolError> {
     let folder = spool.path.join(header.stream.to_string());
-    durable::create_dir(&folder).map_err(SpoolError::io(&folder, "create the folder"))?;
+    durable::create_dir(&spool.disk, &folder).map_err(SpoolError::io(&folder, "create the folder"))?;
     let path = folder.join(segment::file_name(first, attempt));
-    let file = durable::create(&path).map_err(SpoolError::io(&path, "create the segment"));
+    let file = durable::create(&spool.disk, &path).map_err(SpoolError::io(&path, "create the segment"));
     let written = file.and_then(|file| {
         file.write_all_at(&header.to_bytes(), 0).map_err(SpoolError::io(&path, "write its header"))?;
         Ok(file)
     });
     if written.is_err() {
         // On a full disk this is tried again and again, under a new name each time.
-        let _ = durable::delete(&path);
+        let _ = durable::delete(&spool.disk, &path);
     }
     let file = written?;
     crash::point("spool.segment.created");

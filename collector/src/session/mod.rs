@@ -10,16 +10,18 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
 use futures::future::BoxFuture;
 use futures::{SinkExt, StreamExt};
-use logboom_security::Stream;
+use logboom_security::{Certificate, Stream};
 use logboom_wire::message::{CollectorCodec, Frame, FrameError, PROTOCOL_VERSION, Refusal, ToAdaptor};
 use logboom_wire::{Block, StreamId};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_util::codec::{Encoder, Framed};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -83,10 +85,10 @@ enum SessionError {
 pub async fn run(socket: TcpStream, peer: SocketAddr, context: Context, drain: CancellationToken) {
     context.sessions.fetch_add(1, Ordering::Relaxed);
     let sessions = context.sessions.clone();
-    let _ = socket.set_nodelay(true);
     let accepting = context.door.accept(socket, peer, farewell);
     if let Some(Some(stream)) = drain.run_until_cancelled(accepting).await {
-        serve(stream, peer, context, drain).await;
+        let (certificate, tls) = (stream.certificate(), matches!(stream, Stream::Tls(_)));
+        serve(stream, Shown { peer, tls, certificate }, context, drain).await;
     }
     sessions.fetch_sub(1, Ordering::Relaxed);
 }
@@ -99,14 +101,29 @@ fn farewell(reason: &str) -> Vec<u8> {
     codec.encode(refused, &mut frame).map(|()| frame.to_vec()).unwrap_or_default()
 }
 
-async fn serve(stream: Stream, peer: SocketAddr, context: Context, drain: CancellationToken) {
+/// What is known of a peer before it has said a word.
+pub struct Shown {
+    pub peer: SocketAddr,
+    pub tls: bool,
+    pub certificate: Option<Certificate>,
+}
+
+/// Serves a connection that has come to terms with the door.
+pub async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin,
+    shown: Shown,
+    context: Context,
+    drain: CancellationToken,
+) {
+    let Shown { peer, tls, certificate } = shown;
     let (outbox, committed) = mpsc::unbounded_channel();
     let access = context.door.access();
-    let visitor = Visitor { access: access.clone(), certificate: stream.certificate() };
+    let visitor = Visitor { access: access.clone(), certificate };
     let session = Session {
         frames: Framed::new(stream, CollectorCodec::collector()),
         protocol: Protocol::new(Instant::now(), Some(visitor)),
         peer,
+        tls,
         entered: None,
         access,
         checked: Instant::now(),
@@ -126,10 +143,11 @@ async fn serve(stream: Stream, peer: SocketAddr, context: Context, drain: Cancel
     }
 }
 
-struct Session {
-    frames: Framed<Stream, CollectorCodec>,
+struct Session<S> {
+    frames: Framed<S, CollectorCodec>,
     protocol: Protocol,
     peer: SocketAddr,
+    tls: bool,
     /// Once it has shown who it is.
     entered: Option<Entered>,
     /// By what it was let in.
@@ -148,7 +166,7 @@ struct Session {
     looking_up: Option<BoxFuture<'static, Result<(StreamId, u64), String>>>,
 }
 
-impl Session {
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
     async fn run(
         mut self,
         mut committed: mpsc::UnboundedReceiver<ToAdaptor>,
@@ -218,8 +236,7 @@ impl Session {
             Some(Effect::Welcome(_)) if self.context.pulse.is_overdue(Instant::now()) => self.refuse_overdue().await,
             Some(Effect::Welcome(host)) => {
                 let client = self.protocol.peer().0.name().unwrap_or_default();
-                let tls = matches!(self.frames.get_ref(), Stream::Tls(_));
-                info!(host, client, peer = %self.peer, tls, "adaptor connected");
+                info!(host, client, peer = %self.peer, tls = self.tls, "adaptor connected");
                 self.entered = Some(self.context.door.enter(self.peer));
                 self.frames.codec_mut().accept_blocks();
                 let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();

@@ -5,11 +5,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use logboom_security::Certificate;
 use logboom_wire::message::{PROTOCOL_VERSION, Refusal, STREAMS_MAX, ToCollector};
 use logboom_wire::{Block, StreamId};
+use tokio::time::Instant;
 
 use crate::door::{Access, Credentials, Forbidden, Grant};
 

@@ -6,13 +6,13 @@
 
 use arrow_schema::FieldRef;
 use jiff::civil::Date;
-use tokio::runtime::Handle;
 
 use super::plan::{Job, plan};
 use super::rewrite::{Order, Rewritten, rewrite};
 use super::sizes::Sizes;
 use super::{Control, Settings, open};
 use crate::table::{Operation, Outcome, Rewrite, Snapshot, View, checkpoint_due, commit, write_checkpoint};
+use crate::thread::on_own_thread;
 use crate::{Error, Store};
 
 /// A pass gives up on what is left after so many lost races: somebody else is at it.
@@ -142,13 +142,6 @@ async fn run(
     let outcome = commit(&mut view, change).await?;
     committed(store, settings, &view, outcome).await;
     Ok((outcome, rewritten))
-}
-
-/// Rewriting keeps a thread busy for long.
-pub(super) async fn on_own_thread<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
-    let runtime = Handle::current();
-    let done = tokio::task::spawn_blocking(move || runtime.block_on(work)).await;
-    done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 /// A checkpoint where one is due: whoever commits that version writes it.

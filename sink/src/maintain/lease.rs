@@ -12,9 +12,8 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode};
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
-use crate::paths::{MAINTENANCE_FOLDER, Name};
+use crate::paths::{MAINTENANCE_FOLDER, Name, new_id};
 use crate::table::{Clock, Moment, SystemClock};
 use crate::{Error, Store};
 
@@ -104,7 +103,7 @@ fn decide(newest: Option<&Newest>, holder: &str, seen: Option<(u64, Moment)>, no
 impl Lease {
     /// Wants the lease of the table in this store, and does nothing about it yet.
     pub fn new(store: &Store, settings: LeaseSettings) -> Self {
-        Self { store: store.clone(), settings, holder: Uuid::new_v4().to_string(), seen: None, held: None }
+        Self { store: store.clone(), settings, holder: new_id().to_string(), seen: None, held: None }
     }
 
     /// Takes or renews the lease if that is possible now.

@@ -16,12 +16,13 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use logboom_config::Globs;
 
-use super::compact::{committed, on_own_thread};
+use super::compact::committed;
 use super::input::read_columns;
 use super::rewrite::{Order, Rewritten, pieces, rewrite};
 use super::{Control, Settings, open};
 use crate::json::read_index;
 use crate::table::{DataFile, FileStats, Operation, Outcome, Rewrite, Snapshot, SnapshotFile, View, commit};
+use crate::thread::on_own_thread;
 use crate::verify::Removed;
 use crate::{Error, FileFormat, Store};
 

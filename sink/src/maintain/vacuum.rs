@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
+use logboom_config::planted;
 use object_store::{ObjectMeta, ObjectStoreExt};
 
 use super::{Control, Settings};
@@ -70,7 +71,7 @@ pub async fn vacuum(store: &Store, settings: &Settings, dry_run: bool, control: 
     if dry_run || judged.garbage.is_empty() {
         return Ok(judged);
     }
-    let fenced_at = fence(store, settings).await?;
+    let fenced_at = if planted::bug("vacuum_without_fence") { now } else { fence(store, settings).await? };
     // The store's own time; this machine's if that is earlier.
     let judged = judge(store, settings, &objects, now, now.min(fenced_at)).await?;
     let total = judged.garbage.len();
@@ -124,7 +125,7 @@ async fn judge(
     now: Timestamp,
     store_now: Timestamp,
 ) -> Result<Vacuumed, Error> {
-    let grace = settings.table.vacuum_grace;
+    let grace = if planted::bug("vacuum_without_grace") { Duration::ZERO } else { settings.table.vacuum_grace };
     let removed_grace = settings.removed_grace.unwrap_or(grace);
     let before = |now: Timestamp, grace| now.checked_sub(grace).unwrap_or(Timestamp::MIN);
     // The tombstones first: what is removed after that is still among the files.

@@ -125,7 +125,9 @@ async fn merge_window(
     let mut window = Window { from, until: None };
     let mut held: Vec<DecodedRun> = Vec::new();
     let mut fresh_rows = 0;
-    let mut pending = runs.iter().filter(|run| run.header.time_max >= from).peekable();
+    // Gathered first: a closure that is kept across a wait would tie the merge to its thread.
+    let pending: Vec<_> = runs.iter().filter(|run| run.header.time_max >= from).collect();
+    let mut pending = pending.into_iter().peekable();
     while let Some(next) = pending.next_if(|run| window.until.is_none_or(|until| run.header.time_min < until)) {
         let decoded = DecodedRun::decode(&blocks[next.block], next.run, next.first_record, window)
             .map_err(|error| MergeError::Block { index: next.block, error })?;

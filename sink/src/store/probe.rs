@@ -17,7 +17,7 @@ use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode};
 use uuid::Uuid;
 
-use crate::paths::{Name, PROBE_FOLDER};
+use crate::paths::{Name, PROBE_FOLDER, new_id};
 use crate::{Error, Store};
 
 /// So many put one object at the same moment.
@@ -73,7 +73,7 @@ pub struct Report {
 pub async fn probe(store: &Store, depth: Depth, progress: impl FnMut(u32)) -> Result<Report, Error> {
     let mut probe = Probe {
         store,
-        id: Uuid::new_v4(),
+        id: new_id(),
         named: 0,
         has_put: AtomicBool::new(false),
         begun: Instant::now(),

@@ -5,11 +5,11 @@
 //! the table is now as it was to be.
 
 use bytes::Bytes;
-use uuid::Uuid;
 
 use super::actions::{self, Action, CommitInfo, Metadata};
 use super::view::View;
 use crate::Error;
+use crate::paths::new_id;
 
 /// Sets a property of the table, if `agreed` by the view that the change is put upon. The view goes along to the newest
 /// version; what [`View::property`] says then is what there is.
@@ -43,7 +43,7 @@ pub(super) async fn alter(
     let mut tries = 0;
     while let Some(metadata) = change(view) {
         let now_ms = view.clock().now().wall.as_millisecond();
-        let info = CommitInfo::new(&Uuid::new_v4().to_string(), operation, now_ms);
+        let info = CommitInfo::new(&new_id().to_string(), operation, now_ms);
         let text = actions::write(&[Action::CommitInfo(info), Action::Metadata(metadata)]);
         // Never upon a view that may have missed the clean-up of the log.
         if view.is_stale() {

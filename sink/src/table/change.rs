@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use jiff::civil::Date;
-use logboom_config::FileFormat;
+use logboom_config::{FileFormat, planted};
 use logboom_wire::StreamId;
 
 use super::actions::{self, Action, Add, CommitInfo, Remove, Txn};
@@ -183,6 +183,7 @@ impl Change<'_> {
         }
         let is_input = |path: &str| match self {
             Self::Blocks(_) => false,
+            Self::Rewrite(_) if planted::bug("rewrite_ignores_rivals") => false,
             Self::Rewrite(rewrite) => {
                 paths::from_uri(path).is_none_or(|path| rewrite.remove.iter().any(|file| file.path == path))
             }

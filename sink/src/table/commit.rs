@@ -20,12 +20,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use uuid::Uuid;
+use logboom_config::planted;
+use object_store::ObjectStoreExt;
 
 use super::actions::{self, Action};
 use super::change::{Change, Seen};
 use super::view::{Next, View};
 use crate::Error;
+use crate::paths::new_id;
 
 /// Pauses of whoever loses races double no more often than this: up to 200 ms, if the first is up to 50. With longer
 /// ones those who lose starve beside those who win.
@@ -63,7 +65,7 @@ pub enum Outcome {
 pub async fn commit<'a>(view: &mut View, change: impl Into<Change<'a>>) -> Result<Outcome, Error> {
     let change: Change<'a> = change.into();
     change.check(view);
-    let txn_id = Uuid::new_v4().to_string();
+    let txn_id = new_id().to_string();
     let actions = change.actions(&txn_id, view.clock().now().wall.as_millisecond(), view.next_stamp());
     let body = Bytes::from(actions::write(&actions));
     let timing = view.log().timing.clone();
@@ -97,15 +99,26 @@ pub async fn commit<'a>(view: &mut View, change: impl Into<Change<'a>>) -> Resul
         check_age(view, &change, tried_at)?;
         let mut last_error = match view.log().put(version, body.clone()).await {
             Ok(()) => return landed(view, version, &actions, tried_at).await,
+            Err(Error::Store { source: object_store::Error::AlreadyExists { .. }, .. })
+                if planted::bug("trust_already_exists") =>
+            {
+                return landed(view, version, &actions, tried_at).await;
+            }
             Err(error) => error,
         };
         tracing::debug!(version, error = %last_error, "a commit was not answered with success; reading the log");
+        if planted::bug("delete_files_after_error") {
+            for file in change.files() {
+                let _ = view.log().store.objects().delete(&file.path.as_str().into()).await;
+            }
+        }
         // Look: what is at our version, and at those after it?
         let mut paused = false;
         loop {
             match view.next().await {
                 Ok(Next::Commit(found)) => match change.compare(&found, &txn_id) {
                     Seen::Ours => return landed(view, view.version() + 1, &actions, tried_at).await,
+                    Seen::Conflict if planted::bug("ignore_lost_race") => view.apply(&found)?,
                     Seen::Conflict => {
                         view.apply(&found)?;
                         return Ok(Outcome::Conflict);
@@ -146,7 +159,7 @@ pub async fn commit<'a>(view: &mut View, change: impl Into<Change<'a>>) -> Resul
 /// Our commit is at `version`. Is it where readers find it?
 async fn landed(view: &mut View, version: u64, actions: &[Action], tried_at: super::Moment) -> Result<Outcome, Error> {
     assert_eq!(version, view.version() + 1, "a commit lands right after its view");
-    if !view.is_stale() {
+    if !view.is_stale() || planted::bug("believe_late_answer") {
         view.apply(actions)?;
         view.certain_at(tried_at);
         return Ok(Outcome::Committed { version });
@@ -173,7 +186,7 @@ fn check_age(view: &View, change: &Change<'_>, now: super::Moment) -> Result<(),
         Change::Blocks(_) => view.file_age_max().min(BLOCKS_AGE_MAX),
         Change::Rewrite(_) => view.file_age_max(),
     };
-    if age > max && !change.files().is_empty() {
+    if age > max && !planted::bug("commit_old_files") && !change.files().is_empty() {
         return Err(Error::FilesTooOld { age, max });
     }
     Ok(())

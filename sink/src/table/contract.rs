@@ -13,10 +13,10 @@ use std::time::Duration;
 use arrow_schema::{Field, FieldRef};
 use logboom_config::FileFormat;
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::TableOptions;
 use super::actions::{Action, CommitInfo, Format, Metadata, Protocol};
+use crate::paths::new_id;
 use crate::schema::{PARTITION_COLUMN, committed_schema, delta_field, delta_schema};
 
 /// Marks must outlive any spool, or a block that is sent again after it would be committed again.
@@ -42,7 +42,7 @@ pub(super) fn first_commit(options: &TableOptions) -> Vec<Action> {
         configuration.push((FORMAT_PROPERTY, options.format.name().to_owned()));
     }
     vec![
-        Action::CommitInfo(CommitInfo::new(&Uuid::new_v4().to_string(), "CREATE TABLE", now_ms)),
+        Action::CommitInfo(CommitInfo::new(&new_id().to_string(), "CREATE TABLE", now_ms)),
         Action::Protocol(Protocol {
             min_reader_version: 1,
             min_writer_version: 2,
@@ -50,7 +50,7 @@ pub(super) fn first_commit(options: &TableOptions) -> Vec<Action> {
             writer_features: None,
         }),
         Action::Metadata(Metadata {
-            id: Uuid::new_v4().to_string(),
+            id: new_id().to_string(),
             format: Format { provider: "parquet".into(), options: BTreeMap::new() },
             schema_string: delta_schema(options.format),
             partition_columns: vec![PARTITION_COLUMN.into()],

@@ -12,7 +12,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use super::Timing;
 use super::log::Log;
 use crate::paths::Name;
-use crate::{Error, Store};
+use crate::{Error, Store, thread};
 
 /// The root, as the library sees it: paths in a `Store` are relative to the table already.
 /// It takes listings from `file` as unsorted, which is true of some stores and safe for all.
@@ -41,9 +41,7 @@ pub(super) async fn with_snapshot<T: Send + 'static>(
         }
         work(snapshot.build(&engine)?, &engine)
     };
-    let result = tokio::task::spawn_blocking(blocking).await;
-    let result = result.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-    match result {
+    match thread::blocking(blocking).await {
         Ok(value) => Ok(value),
         Err(error) => {
             // The library has many words for "nothing is there".

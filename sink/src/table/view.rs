@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arrow_schema::FieldRef;
 use futures::{StreamExt, TryStreamExt};
-use logboom_config::FileFormat;
+use logboom_config::{FileFormat, planted};
 use logboom_wire::StreamId;
 use object_store::ObjectMeta;
 
@@ -172,7 +172,7 @@ impl View {
 
     /// Whether the commits after this view may have been cleaned up.
     pub(super) fn is_stale(&self) -> bool {
-        self.age() > self.log.timing.view_age_max
+        self.age() > self.log.timing.view_age_max && !planted::bug("trust_stale_view")
     }
 
     /// Reads the commit after this view.

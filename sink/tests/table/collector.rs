@@ -50,6 +50,11 @@ pub fn with_clock(clock: Arc<dyn Clock>) -> TableOptions {
     TableOptions { clock, ..options() }
 }
 
+/// Options by which all but the newest is old: the store's clock, which clean-up goes by, cannot be set.
+pub fn without_retention(options: &TableOptions) -> TableOptions {
+    TableOptions { log_retention: Duration::ZERO, ..options.clone() }
+}
+
 /// A file with these blocks, on the store.
 pub async fn put_file(store: &Store, blocks: &[Block]) -> DataFile {
     let date = date(2026, 2, 3);

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use logboom_sink::paths::Name;
 use logboom_sink::table::{
-    Batch, FileStats, Outcome, Snapshot, View, checkpoint_due, clean_up, commit, write_checkpoint,
+    Batch, FileStats, Outcome, Snapshot, TableOptions, View, checkpoint_due, clean_up, commit, write_checkpoint,
 };
 use logboom_sink::{Error, Store};
 use object_store::ObjectStoreExt;
@@ -100,7 +100,7 @@ async fn marks_survive(store: &Store, commits_wanted: u64) {
 
     assert_eq!(clean_up(store, &options).await.unwrap().deleted, 0, "nothing is old yet");
     clock.sleep(MONTH);
-    let cleaned = clean_up(store, &options).await.unwrap();
+    let cleaned = clean_up(store, &without_retention(&options)).await.unwrap();
     let newest = commits_wanted / 100 * 100;
     assert_eq!(cleaned.kept_from, Some(newest));
     assert!(cleaned.deleted as u64 > newest, "{cleaned:?}");
@@ -113,7 +113,7 @@ async fn marks_survive(store: &Store, commits_wanted: u64) {
     // The hint is only a hint.
     store.objects().delete(&Name::LastCheckpoint.path()).await.unwrap();
     check("without a hint").await;
-    let again = clean_up(store, &options).await.unwrap();
+    let again = clean_up(store, &without_retention(&options)).await.unwrap();
     assert_eq!(again.deleted, 0);
 }
 
@@ -138,13 +138,14 @@ async fn a_commit_that_is_young_is_kept_with_all_it_takes_to_read_it() {
         collector.deliver(&blocks(stream(1), [number])).await;
         write_checkpoint(&store).await.unwrap();
     }
-    // All objects are a week old, but for the commit 3.
-    clock.sleep(options.log_retention + Duration::from_secs(1));
+    // All objects are a second old by the store's clock, but for the commit 3.
+    clock.sleep(MONTH);
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let name = Name::Commit(3).path();
     let text = store.objects().get(&name).await.unwrap().bytes().await.unwrap();
     store.objects().put(&name, text.into()).await.unwrap();
 
+    let options = TableOptions { log_retention: Duration::from_secs(1), ..options };
     let cleaned = clean_up(&store, &options).await.unwrap();
     assert_eq!(cleaned.kept_from, Some(3));
     assert_eq!(commits(&store).await, [3, 4]);
@@ -182,7 +183,7 @@ async fn an_old_hint_does_not_hide_newer_commits() {
     }
     // Its writer slept between the checkpoint and the hint: it points below all that is left.
     clock.sleep(MONTH);
-    clean_up(&store, &options).await.unwrap();
+    clean_up(&store, &without_retention(&options)).await.unwrap();
     store.objects().put(&Name::LastCheckpoint.path(), hint.unwrap().into()).await.unwrap();
     let view = View::open(&store, &options).await.unwrap();
     assert_eq!((view.version(), view.mark(stream(1))), (6, 6));
@@ -197,4 +198,19 @@ async fn transactions_of_other_applications_are_left_to_them() {
     store.objects().put(&Name::Commit(1).path(), text.into()).await.unwrap();
     assert_eq!(collector.deliver(&blocks(stream(1), [1])).await, 1);
     assert_eq!(View::open(&store, &options()).await.unwrap().marks().len(), 1);
+}
+
+#[tokio::test]
+async fn a_clock_that_runs_ahead_takes_no_commit_away_that_others_are_about_to_read() {
+    let store = memory();
+    let clock = StalledClock::new();
+    let ahead = with_clock(clock.clone());
+    clock.sleep(120 * MONTH);
+    let mut collector = Collector::new(&store, &ahead).await;
+    let reader = View::open(&store, &options()).await.unwrap();
+    collector.deliver(&blocks(stream(1), [1])).await;
+    collector.deliver(&blocks(stream(1), [2])).await;
+    write_checkpoint(&store).await.unwrap();
+    assert_eq!(clean_up(&store, &ahead).await.unwrap().deleted, 0);
+    assert_eq!(commits(&store).await, (0..=reader.version() + 2).collect::<Vec<_>>());
 }

@@ -40,7 +40,7 @@ async fn others_go_on(inner: &Store, clock: &StalledClock, options: &TableOption
     }
     write_checkpoint(inner).await.unwrap();
     clock.sleep(MONTH);
-    let cleaned = clean_up(inner, options).await.unwrap();
+    let cleaned = clean_up(inner, &without_retention(options)).await.unwrap();
     assert_eq!(cleaned.kept_from, Some(other.view.version()));
     assert_eq!(commits(inner).await, [other.view.version()]);
 }

@@ -22,6 +22,7 @@ use logboom_config::Spool as Settings;
 use logboom_wire::{Block, Position, RunKey, StreamId, column};
 use tokio_util::sync::CancellationToken;
 
+use super::disk::Disk;
 use super::{RESERVE_BYTES, Reader, Recovered, Spool, Writer};
 use crate::counters::Counters;
 use crate::intake::{Chunk, Intake, Receipt, Refused};
@@ -33,7 +34,7 @@ fn settings(path: &Path) -> Settings {
 
 fn open(settings: &Settings) -> (Arc<Spool>, Recovered, Arc<Counters>) {
     let counters = Arc::new(Counters::default());
-    let (spool, recovered) = Spool::open(settings, counters.clone()).unwrap();
+    let (spool, recovered) = Spool::open(Disk::default(), settings, counters.clone()).unwrap();
     (spool, recovered, counters)
 }
 
@@ -164,8 +165,8 @@ fn segments(settings: &Settings, stream: StreamId) -> Vec<PathBuf> {
 
 /// Offsets of the frames in the segment at `path`, and its length.
 fn frame_offsets(path: &Path) -> Vec<u64> {
-    let file = fs::File::open(path).unwrap();
-    let length = file.metadata().unwrap().len();
+    let file = Disk::default().open(path).unwrap();
+    let length = file.length().unwrap();
     let mut offsets = vec![super::segment::HEADER_BYTES as u64];
     while let super::Frame::Sound { end, .. } =
         super::segment::read_header(&file, *offsets.last().unwrap(), length).unwrap()

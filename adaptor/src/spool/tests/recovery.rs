@@ -274,7 +274,7 @@ fn a_spool_in_use_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let settings = settings(folder.path());
     let (spool, ..) = open(&settings);
-    assert!(matches!(Spool::open(&settings, Arc::default()), Err(SpoolError::InUse(_))));
+    assert!(matches!(Spool::open(Disk::default(), &settings, Arc::default()), Err(SpoolError::InUse(_))));
     drop(spool);
     open(&settings);
 }
