@@ -9,7 +9,6 @@
 
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
-use std::time::Instant;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
@@ -19,6 +18,7 @@ use arrow_select::concat::concat_batches;
 use arrow_select::interleave::interleave_record_batch;
 use futures::{StreamExt, TryStreamExt};
 use jiff::civil::Date;
+use tokio::time::Instant;
 
 use super::input::{Input, read_columns};
 use super::{Control, Settings};
