@@ -97,7 +97,7 @@ impl Committer {
     /// Commits every batch that comes.
     pub async fn run(mut self, mut batches: mpsc::Receiver<Batch>) {
         while let Some(batch) = batches.recv().await {
-            self.pulse.begin(Instant::now(), batch.bytes());
+            self.pulse.begin(tokio::time::Instant::now(), batch.bytes());
             self.commit(&batch).await;
             self.pulse.end();
         }

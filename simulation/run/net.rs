@@ -30,7 +30,7 @@ pub struct Net {
     state: Arc<Mutex<State>>,
 }
 
-type Listener = mpsc::UnboundedSender<(String, Box<dyn logboom_collector::simulation::Stream>)>;
+type Listener = mpsc::UnboundedSender<Box<dyn logboom_collector::simulation::Stream>>;
 
 #[derive(Debug, Default)]
 struct State {
@@ -188,7 +188,7 @@ impl Network for Uplink {
                 sleep: None,
             };
             let (ours, theirs) = (end(1, &life), end(0, &peer));
-            listener.send((adaptor.clone(), Box::new(theirs))).map_err(|_| refused())?;
+            listener.send(Box::new(theirs)).map_err(|_| refused())?;
             note!(net.trace, adaptor, "connects to {collector}");
             net.state().connections.push(Connection { adaptor, collector, lives: [life, peer], pipes });
             Ok(Box::new(ours) as Box<dyn Stream>)

@@ -161,8 +161,8 @@ mod tests {
         let mut positions = Positions::default();
         positions.set((1, 2), "file/x/1/2", "{\"offset\":3}");
         positions.set((2, 9), "loss/00000000000000000000000000000000/damaged/3-70", "");
-        positions.store(&path).unwrap();
-        let seed = fs::read(&path).unwrap();
+        positions.store(&Disk::default(), &path).unwrap();
+        let seed = std::fs::read(&path).unwrap();
         let seed = seed.split(|byte| *byte == b'\n').nth(1).unwrap();
         fuzz(&[seed], |json| {
             // With a checksum that is right: it would hide what is behind it.
