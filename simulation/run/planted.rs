@@ -47,7 +47,7 @@ pub const BUGS: &[Bug] = &[
     // sink
     quick("trust_already_exists", 20),
     quick("ignore_lost_race", 60),
-    quick("trust_stale_view", 30),
+    slow("trust_stale_view"),
     slow("believe_late_answer"),
     slow("commit_old_files"),
     quick("delete_files_after_error", 20),

@@ -61,8 +61,10 @@ impl Client {
             Interpreter::Go => Command::new(built(&script)?),
         };
         command.envs(environment.iter().map(|(name, path)| (name, path)));
-        if protocol.interpreter != Interpreter::Go {
-            command.arg(script);
+        match protocol.interpreter {
+            // Of every connection that breaks it complains many thousand times, all in one line.
+            Interpreter::Go => drop(command.stderr(Stdio::null())),
+            _ => drop(command.arg(script)),
         }
         command.args([address, "/dev/stdin"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();

@@ -122,7 +122,7 @@ fn members(content: Bytes) -> Result<Vec<Member>, String> {
     let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(content, options);
     let reader = reader.and_then(|builder| builder.build());
     let mut members = Vec::new();
-    let mut path: Arc<str> = "".into();
+    let mut path = None;
     for batch in reader.map_err(|error| error.to_string())? {
         let batch = batch.map_err(|error| error.to_string())?;
         let columns = Columns::of(&batch)?;
@@ -162,15 +162,17 @@ impl<'a> Columns<'a> {
         Some((bound("min"), bound("max")))
     }
 
-    fn member(&self, row: usize, path: &mut Arc<str>) -> Result<Member, String> {
+    /// `path` is that of the row before: rows of one file share its text.
+    fn member(&self, row: usize, path: &mut Option<Arc<str>>) -> Result<Member, String> {
         let text = self.text("path", row);
-        if **path != *text {
+        let path = match path {
+            Some(path) if **path == *text => path,
             // No other object may be read in its place.
-            if !matches!(Name::parse(text), Some(Name::Json { .. })) {
+            _ if !matches!(Name::parse(text), Some(Name::Json { .. })) => {
                 return Err(format!("`{text}` is not the name of a JSON file"));
             }
-            *path = text.into();
-        }
+            other => other.insert(text.into()),
+        };
         let category = self.text("category", row).to_owned();
         let member = Member {
             path: path.clone(),
