@@ -11,7 +11,8 @@ const SLACK: Duration = Duration::from_secs(3);
 
 fn plan() -> Plan {
     // They listen on addresses that others could reach, were there any.
-    let (adaptor, collector) = ("drain_timeout = \"20s\"\ninsecure = true", "flush_interval = \"200ms\"\ninsecure = true");
+    let (adaptor, collector) =
+        ("drain_timeout = \"20s\"\ninsecure = true", "flush_interval = \"200ms\"\ninsecure = true");
     Plan { collectors: 2, adaptor, collector, ..Plan::default() }
 }
 
