@@ -69,7 +69,7 @@ load WHAT="full_load":
 soak:
     cargo test --release --test tests -- --ignored --nocapture full_load_a_soak
 
-# 1,000 kills of each role with ten million records; half an hour on two idle cores (the same variables, LOGBOOM_KILLS_EACH)
+# 1,000 kills of each role with ten million records (the same variables, LOGBOOM_KILLS_EACH)
 kill-test-long:
     LOGBOOM_KILL_ROUNDS=1000 LOGBOOM_KILL_RECORDS=10000000 LOGBOOM_KILLS_EACH=1000 cargo test --release --test tests -- --ignored --nocapture --exact faults::kill_rounds::full_kill_rounds_lose_and_double_nothing
 
