@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsStream;
 
@@ -20,12 +20,14 @@ const LINGER_BYTES: usize = 64 << 10;
 /// The first byte of what a TLS client says.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// The two ways of a connection.
+/// The two ways of a connection, whatever carries them.
 pub enum Stream {
     /// In the clear.
     Plain(TcpStream),
     /// By TLS.
     Tls(Box<TlsStream<TcpStream>>),
+    /// To a process of this host.
+    Unix(UnixStream),
 }
 
 /// Why a connection came to nothing before a word was said on it.
@@ -103,6 +105,7 @@ macro_rules! each {
         match $self.get_mut() {
             Stream::Plain($stream) => $call,
             Stream::Tls($stream) => $call,
+            Stream::Unix($stream) => $call,
         }
     };
 }

@@ -4,10 +4,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::try_each;
 use crate::harness::{PATIENCE, Pipeline, Plan, wait_until};
 
 /// Every point, and at which of its hits the process dies. Points that are passed once for each segment or folded
@@ -46,21 +45,9 @@ fn a_death_at_any_named_point_loses_and_doubles_nothing() {
     let points = POINTS.iter().map(|point| ("parquet", *point)).chain(json.map(|point| ("json", *point)));
     let cases: Vec<(&'static str, &'static str, u32)> =
         points.flat_map(|(format, point)| HITS.map(|hit| (format, point, hit))).collect();
-    let next = AtomicUsize::new(0);
-    let failed = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                while let Some((format, point, hit)) = cases.get(next.fetch_add(1, Ordering::SeqCst)) {
-                    // A failure says its part by itself; the other points are tried all the same.
-                    if std::panic::catch_unwind(|| die_at(format, point, *hit)).is_err() {
-                        failed.lock().unwrap().push(format!("{point}:{hit} with {format}"));
-                    }
-                }
-            });
-        }
-    });
-    let failed = failed.into_inner().unwrap();
+    let outcomes = try_each("crash points", &cases, AT_ONCE, |(format, point, hit)| die_at(format, point, hit));
+    let failed = outcomes.iter().filter(|(_, outcome)| outcome.is_err());
+    let failed: Vec<_> = failed.map(|((format, point, hit), _)| format!("{point}:{hit} with {format}")).collect();
     assert!(failed.is_empty(), "failed at {failed:?}");
 }
 

@@ -5,12 +5,11 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use super::try_each;
 use crate::harness::{Loss, PATIENCE, Pipeline, Plan, PowerDisk, env_number, wait_until};
 
 const AT_ONCE: usize = 4;
@@ -94,8 +93,8 @@ fn full_a_power_cut_at_every_call_loses_and_doubles_nothing() {
 fn sweep(most: u64, seeds: u64) {
     for disk in [Disk::Spool, Disk::Table] {
         let begun = Instant::now();
-        let Ok(run) = run(disk, Cut { at: u64::MAX, loss: Loss::All }) else { panic!("without a cut") };
-        let Some(Run { calls, .. }) = run else { return };
+        // Without a cut.
+        let Some(Run { calls, .. }) = run(disk, Cut { at: u64::MAX, loss: Loss::All }) else { return };
         let taken = most.min(calls);
         let cuts: Vec<Cut> = (1..=taken)
             .map(|place| place * calls / taken)
@@ -104,22 +103,7 @@ fn sweep(most: u64, seeds: u64) {
                 std::iter::once(Loss::All).chain(some).map(move |loss| Cut { at, loss })
             })
             .collect();
-        let (next, outcomes) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-        std::thread::scope(|scope| {
-            for _ in 0..AT_ONCE {
-                scope.spawn(|| {
-                    while let Some(cut) = cuts.get(next.fetch_add(1, Ordering::SeqCst)) {
-                        let outcome = self::run(disk, *cut);
-                        let mut outcomes = outcomes.lock().unwrap();
-                        outcomes.push((*cut, outcome));
-                        if outcomes.len().is_multiple_of(100) {
-                            println!("{disk:?}: {} of {} runs, {:.0?}", outcomes.len(), cuts.len(), begun.elapsed());
-                        }
-                    }
-                });
-            }
-        });
-        let outcomes = outcomes.into_inner().unwrap();
+        let outcomes = try_each(disk, &cuts, AT_ONCE, |cut| run(disk, cut));
         let failed: Vec<_> = outcomes.iter().filter(|(_, outcome)| outcome.is_err()).map(|(cut, _)| cut).collect();
         let missed = outcomes.iter().filter(|(_, run)| matches!(run, Ok(Some(Run { went: false, .. })))).count();
         println!(
@@ -142,49 +126,46 @@ struct Run {
     went: bool,
 }
 
-/// Errors have been told of. `None` where no disk can be mounted.
-fn run(disk: Disk, cut: Cut) -> Result<Option<Run>, ()> {
-    std::panic::catch_unwind(|| {
-        let mut pipeline = Pipeline::new(PLAN);
-        let folder: PathBuf = match disk {
-            Disk::Spool => pipeline.adaptors[0].spool.clone(),
-            Disk::Table => pipeline.folder().join("store"),
-        };
-        let mut power = PowerDisk::mount(&folder)?;
-        power.cut_at(cut.at, cut.loss);
-        pipeline.collectors[0].node.start();
-        pipeline.adaptors[0].node.start();
-        let socket = pipeline.socket_producer(0, RECORDS, RECORD_BYTES);
-        let file = pipeline.file_producer(0, RECORDS, RECORDS / 2, RECORD_BYTES);
-        pipeline.pace.allow(u64::MAX);
-        wait_until("the script ends", PATIENCE, || {
-            let has_committed = pipeline.collectors[0].node.log().contains("committed version=");
-            power.is_off() || has_committed && socket.is_finished() && file.is_finished()
-        });
-        let pause = Instant::now();
-        while !power.is_off() && pause.elapsed() < Duration::from_millis(250) {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let node = match disk {
-            Disk::Spool => &mut pipeline.adaptors[0].node,
-            Disk::Table => &mut pipeline.collectors[0].node,
-        };
-        if !power.is_off() && !node.has_ended() {
-            node.signal(Signal::TERM);
-            wait_until("an orderly end", PATIENCE, || node.has_ended() || power.is_off());
-        }
-        let (calls, went) = (power.calls(), power.is_off());
-        assert!(went || node.log().contains(" ended; everything"), "{cut:?}: it ended by itself: {}", node.log());
-        assert!(!node.log().contains("panicked"), "{cut:?}: {}", node.log());
-        node.kill();
-        power.restore();
-        node.start();
-        pipeline.wait_ready();
-        wait_until("the producers end", PATIENCE, || socket.is_finished() && file.is_finished());
-        let verdict = pipeline.finish(PATIENCE);
-        assert!(verdict.is_clean(), "{disk:?}, {cut:?}: {verdict}");
-        assert!(verdict.acknowledged >= RECORDS, "{disk:?}, {cut:?}: {verdict}");
-        Some(Run { calls, went })
-    })
-    .map_err(drop)
+/// `None` where no disk can be mounted.
+fn run(disk: Disk, cut: Cut) -> Option<Run> {
+    let mut pipeline = Pipeline::new(PLAN);
+    let folder: PathBuf = match disk {
+        Disk::Spool => pipeline.adaptors[0].spool.clone(),
+        Disk::Table => pipeline.folder().join("store"),
+    };
+    let mut power = PowerDisk::mount(&folder)?;
+    power.cut_at(cut.at, cut.loss);
+    pipeline.collectors[0].node.start();
+    pipeline.adaptors[0].node.start();
+    let socket = pipeline.socket_producer(0, RECORDS, RECORD_BYTES);
+    let file = pipeline.file_producer(0, RECORDS, RECORDS / 2, RECORD_BYTES);
+    pipeline.pace.allow(u64::MAX);
+    wait_until("the script ends", PATIENCE, || {
+        let has_committed = pipeline.collectors[0].node.log().contains("committed version=");
+        power.is_off() || has_committed && socket.is_finished() && file.is_finished()
+    });
+    let pause = Instant::now();
+    while !power.is_off() && pause.elapsed() < Duration::from_millis(250) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let node = match disk {
+        Disk::Spool => &mut pipeline.adaptors[0].node,
+        Disk::Table => &mut pipeline.collectors[0].node,
+    };
+    if !power.is_off() && !node.has_ended() {
+        node.signal(Signal::TERM);
+        wait_until("an orderly end", PATIENCE, || node.has_ended() || power.is_off());
+    }
+    let (calls, went) = (power.calls(), power.is_off());
+    assert!(went || node.log().contains(" ended; everything"), "{cut:?}: it ended by itself: {}", node.log());
+    assert!(!node.log().contains("panicked"), "{cut:?}: {}", node.log());
+    node.kill();
+    power.restore();
+    node.start();
+    pipeline.wait_ready();
+    wait_until("the producers end", PATIENCE, || socket.is_finished() && file.is_finished());
+    let verdict = pipeline.finish(PATIENCE);
+    assert!(verdict.is_clean(), "{disk:?}, {cut:?}: {verdict}");
+    assert!(verdict.acknowledged >= RECORDS, "{disk:?}, {cut:?}: {verdict}");
+    Some(Run { calls, went })
 }

@@ -7,12 +7,11 @@
 //! every run; but every run is at one place of its own.
 
 use std::fmt;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use super::try_each;
 use crate::harness::{Calls, Fate, PATIENCE, Pipeline, Plan, Trace, env_number, traced_call, traced_calls, wait_until};
 
 /// Runs at the same time: they wait a lot.
@@ -67,29 +66,13 @@ fn full_an_error_of_every_system_call_loses_and_doubles_nothing() {
 fn sweep(calls: Calls, fates: &[Fate], most: u64) {
     for role in [Role::Adaptor, Role::Collector] {
         let begun = Instant::now();
-        let counted =
-            run(role, Trace { calls, fate: Fate::Killed, at: 0 }).unwrap_or_else(|_| panic!("without a fault"));
-        let total = counted.calls;
+        // Without a fault.
+        let total = run(role, Trace { calls, fate: Fate::Killed, at: 0 }).calls;
         let taken = most.min(total);
         let places = (1..=taken).map(|place| place * total / taken);
         let cases: Vec<Trace> =
             places.flat_map(|at| fates.iter().map(move |fate| Trace { calls, fate: *fate, at })).collect();
-        let (next, outcomes) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-        std::thread::scope(|scope| {
-            for _ in 0..AT_ONCE {
-                scope.spawn(|| {
-                    while let Some(trace) = cases.get(next.fetch_add(1, Ordering::SeqCst)) {
-                        let outcome = run(role, *trace);
-                        let mut outcomes = outcomes.lock().unwrap();
-                        outcomes.push((*trace, outcome));
-                        if outcomes.len().is_multiple_of(100) {
-                            println!("{role:?}: {} of {} runs, {:.0?}", outcomes.len(), cases.len(), begun.elapsed());
-                        }
-                    }
-                });
-            }
-        });
-        let outcomes = outcomes.into_inner().unwrap();
+        let outcomes = try_each(role, &cases, AT_ONCE, |trace| run(role, trace));
         let failed: Vec<_> = outcomes.iter().filter(|(_, outcome)| outcome.is_err()).map(|(trace, _)| trace).collect();
         let missed = outcomes.iter().filter(|(_, outcome)| outcome.as_ref().is_ok_and(|run| run.done.is_none()));
         let missed = missed.count();
@@ -116,65 +99,61 @@ struct Run {
     done: Option<String>,
 }
 
-/// Errors have been told of.
-fn run(role: Role, trace: Trace) -> Result<Run, ()> {
-    std::panic::catch_unwind(|| {
-        let mut pipeline = Pipeline::new(PLAN);
-        match role {
-            Role::Adaptor => {
-                leave_something(&mut pipeline);
-                pipeline.start_collectors();
-                trace.start(&mut pipeline.adaptors[0].node);
-            }
-            Role::Collector => {
-                trace.start(&mut pipeline.collectors[0].node);
-                pipeline.start_adaptors();
-            }
+fn run(role: Role, trace: Trace) -> Run {
+    let mut pipeline = Pipeline::new(PLAN);
+    match role {
+        Role::Adaptor => {
+            leave_something(&mut pipeline);
+            pipeline.start_collectors();
+            trace.start(&mut pipeline.adaptors[0].node);
         }
-        let socket = pipeline.socket_producer(0, RECORDS, RECORD_BYTES);
-        let file = pipeline.file_producer(0, RECORDS, RECORDS / 2, RECORD_BYTES);
-        pipeline.pace.allow(u64::MAX);
-        let node = match role {
-            Role::Adaptor => &mut pipeline.adaptors[0].node,
-            Role::Collector => &mut pipeline.collectors[0].node,
-        };
-        // A commit, in a collector that can do it: after a failed sync it waits for somebody to look at the disk, and to
-        // start it again. Then an orderly end, which is part of the script.
-        let mut failed_at = None;
-        wait_until("the script ends", PATIENCE, || {
-            if trace.fate != Fate::Killed && failed_at.is_none() && traced_call(node).is_some() {
-                failed_at = Some(Instant::now());
-            }
-            let has_failed = failed_at.is_some_and(|at| at.elapsed() > Duration::from_secs(2));
-            let has_committed = role == Role::Adaptor || has_failed || node.log().contains("committed version=");
-            node.has_ended() || has_committed && socket.is_finished() && file.is_finished()
-        });
-        let pause = Instant::now();
-        while !node.has_ended() && pause.elapsed() < Duration::from_millis(250) {
-            std::thread::sleep(Duration::from_millis(5));
+        Role::Collector => {
+            trace.start(&mut pipeline.collectors[0].node);
+            pipeline.start_adaptors();
         }
-        if !node.has_ended() {
-            node.signal(Signal::TERM);
+    }
+    let socket = pipeline.socket_producer(0, RECORDS, RECORD_BYTES);
+    let file = pipeline.file_producer(0, RECORDS, RECORDS / 2, RECORD_BYTES);
+    pipeline.pace.allow(u64::MAX);
+    let node = match role {
+        Role::Adaptor => &mut pipeline.adaptors[0].node,
+        Role::Collector => &mut pipeline.collectors[0].node,
+    };
+    // A commit, in a collector that can do it: after a failed sync it waits for somebody to look at the disk, and to
+    // start it again. Then an orderly end, which is part of the script.
+    let mut failed_at = None;
+    wait_until("the script ends", PATIENCE, || {
+        if trace.fate != Fate::Killed && failed_at.is_none() && traced_call(node).is_some() {
+            failed_at = Some(Instant::now());
         }
-        node.wait(PATIENCE);
-        let log = node.log();
-        let done = traced_call(node);
-        let what = format!("{role:?}, {:?} at call {}, {done:?}", trace.fate, trace.at);
-        assert!(!log.contains("panicked"), "{what}: {log}");
-        let calls = traced_calls(node).unwrap_or_else(|| panic!("{what}: the tracer has failed: {log}"));
-        if trace.fate == Fate::Killed && done.is_some() {
-            let (_, after) = log.split_once("the tracer has come to ").expect("it is done");
-            assert!(!after.contains(" ended; "), "{what}: it lived on: {log}");
-        }
-        node.start();
-        pipeline.wait_ready();
-        wait_until("the producers end", PATIENCE, || socket.is_finished() && file.is_finished());
-        let verdict = pipeline.finish(PATIENCE);
-        assert!(verdict.is_clean(), "{what}: {verdict}");
-        assert!(verdict.acknowledged >= RECORDS, "{what}: {verdict}");
-        Run { calls, done }
-    })
-    .map_err(drop)
+        let has_failed = failed_at.is_some_and(|at| at.elapsed() > Duration::from_secs(2));
+        let has_committed = role == Role::Adaptor || has_failed || node.log().contains("committed version=");
+        node.has_ended() || has_committed && socket.is_finished() && file.is_finished()
+    });
+    let pause = Instant::now();
+    while !node.has_ended() && pause.elapsed() < Duration::from_millis(250) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    if !node.has_ended() {
+        node.signal(Signal::TERM);
+    }
+    node.wait(PATIENCE);
+    let log = node.log();
+    let done = traced_call(node);
+    let what = format!("{role:?}, {:?} at call {}, {done:?}", trace.fate, trace.at);
+    assert!(!log.contains("panicked"), "{what}: {log}");
+    let calls = traced_calls(node).unwrap_or_else(|| panic!("{what}: the tracer has failed: {log}"));
+    if trace.fate == Fate::Killed && done.is_some() {
+        let (_, after) = log.split_once("the tracer has come to ").expect("it is done");
+        assert!(!after.contains(" ended; "), "{what}: it lived on: {log}");
+    }
+    node.start();
+    pipeline.wait_ready();
+    wait_until("the producers end", PATIENCE, || socket.is_finished() && file.is_finished());
+    let verdict = pipeline.finish(PATIENCE);
+    assert!(verdict.is_clean(), "{what}: {verdict}");
+    assert!(verdict.acknowledged >= RECORDS, "{what}: {verdict}");
+    Run { calls, done }
 }
 
 /// An earlier run leaves blocks in the spool, of a stream that is sealed now.

@@ -108,43 +108,46 @@ impl Shared {
         }
     }
 
-    async fn up(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, seen: &Mutex<Seen>) -> io::Result<()> {
-        let mut frames = Frames::default();
-        let mut buffer = vec![0; 64 << 10];
-        loop {
-            let read = from.read(&mut buffer).await?;
-            self.pass(read, true).await;
-            frames.feed(&buffer[..read], |kind, content| {
-                let mut seen = seen.lock().unwrap();
-                if kind == b'B' {
-                    seen.block = true;
-                } else if let Ok(ToCollector::Hello { host, .. }) = serde_json::from_slice(content) {
-                    seen.host = Some(host);
-                }
-            });
-            match read {
-                0 => return Ok(()),
-                _ => to.write_all(&buffer[..read]).await?,
+    async fn up(&self, from: OwnedReadHalf, to: OwnedWriteHalf, seen: &Mutex<Seen>) -> io::Result<()> {
+        self.relay(from, to, true, |kind, content| {
+            let mut seen = seen.lock().unwrap();
+            if kind == b'B' {
+                seen.block = true;
+            } else if let Ok(ToCollector::Hello { host, .. }) = serde_json::from_slice(content) {
+                seen.host = Some(host);
             }
-        }
+        })
+        .await
     }
 
-    async fn down(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, seen: &Mutex<Seen>) -> io::Result<()> {
+    async fn down(&self, from: OwnedReadHalf, to: OwnedWriteHalf, seen: &Mutex<Seen>) -> io::Result<()> {
+        self.relay(from, to, false, |_, content| {
+            let mut seen = seen.lock().unwrap();
+            // Credit after a block says that it is in.
+            let credit = matches!(serde_json::from_slice(content), Ok(ToAdaptor::Credit { .. }));
+            if credit && seen.block && !seen.taken {
+                seen.taken = true;
+                let served = Served { gate: self.index, since: Instant::now() };
+                self.board.0.lock().unwrap().insert(seen.host.clone().unwrap(), served);
+            }
+        })
+        .await
+    }
+
+    /// Passes on what comes, and shows the frames in it.
+    async fn relay(
+        &self,
+        mut from: OwnedReadHalf,
+        mut to: OwnedWriteHalf,
+        up: bool,
+        mut show: impl FnMut(u8, &[u8]),
+    ) -> io::Result<()> {
         let mut frames = Frames::default();
         let mut buffer = vec![0; 64 << 10];
         loop {
             let read = from.read(&mut buffer).await?;
-            self.pass(read, false).await;
-            frames.feed(&buffer[..read], |_, content| {
-                let mut seen = seen.lock().unwrap();
-                // Credit after a block says that it is in.
-                let credit = matches!(serde_json::from_slice(content), Ok(ToAdaptor::Credit { .. }));
-                if credit && seen.block && !seen.taken {
-                    seen.taken = true;
-                    let served = Served { gate: self.index, since: Instant::now() };
-                    self.board.0.lock().unwrap().insert(seen.host.clone().unwrap(), served);
-                }
-            });
+            self.pass(read, up).await;
+            frames.feed(&buffer[..read], &mut show);
             match read {
                 0 => return Ok(()),
                 _ => to.write_all(&buffer[..read]).await?,

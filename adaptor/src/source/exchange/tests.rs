@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use logboom_config::{Source, SourceKind};
+use logboom_security::Stream;
 use logboom_wire::Record;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -12,7 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::source::Inlet;
-use crate::source::net::{Connection, Stream};
+use crate::source::net::Connection;
 use crate::source::testing::{A_WHILE, PATIENCE, Rig};
 
 /// Begins a message that goes on to [`END`].

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use logboom_security::{HANDSHAKE_TIMEOUT, LOOK_INTERVAL, ServerTls, explain};
+use logboom_security::{HANDSHAKE_TIMEOUT, LOOK_INTERVAL, ServerTls, Stream, explain};
 use tokio::net::unix::UCred;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -15,7 +15,6 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::seldom::Seldom;
-use super::stream::Stream;
 use super::unix::SocketFile;
 use super::{DRAIN_QUIET, DRAIN_TIME, ERROR_PAUSE};
 use crate::counters::Counters;
@@ -173,10 +172,10 @@ where
         self.connections.spawn(async move {
             let (stream, peer) = match (accepted, tls) {
                 (Accepted::Unix(stream), _) => (Stream::Unix(stream), None),
-                (Accepted::Tcp(stream, peer), None) => (Stream::Tcp(stream), Some(peer)),
+                (Accepted::Tcp(stream, peer), None) => (Stream::Plain(stream), Some(peer)),
                 (Accepted::Tcp(stream, peer), Some(tls)) => {
                     match timeout(HANDSHAKE_TIMEOUT, tls.acceptor().accept(stream)).await {
-                        Ok(Ok(stream)) => (Stream::Tls(Box::new(stream)), Some(peer)),
+                        Ok(Ok(stream)) => (Stream::Tls(Box::new(stream.into())), Some(peer)),
                         failed => {
                             let reason = match failed {
                                 Ok(Err(error)) => explain(&error),

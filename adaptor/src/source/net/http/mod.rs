@@ -33,6 +33,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use logboom_security::Stream;
 use logboom_wire::decompress::Bounds;
 use tokio::io::AsyncReadExt;
 use tokio::sync::Semaphore;
@@ -47,7 +48,7 @@ use pulse::{Overdue, Pulse, Watched};
 pub(in crate::source) use store::Taker;
 
 use super::listener::serve_named;
-use super::{Allowed, Connection, DRAIN_QUIET, DRAIN_TIME, Listener, Stream};
+use super::{Allowed, Connection, DRAIN_QUIET, DRAIN_TIME, Listener};
 use crate::counters::Counters;
 
 /// What ALPN may choose from, where a listener has TLS.
