@@ -241,7 +241,9 @@ impl AdaptorMachine {
         let producer = format!("{}-file", self.name);
         while producing.load(Ordering::SeqCst) {
             tokio::time::sleep(chance.millis(0..2 * plan.pace_ms)).await;
-            let lines_now = if producing.load(Ordering::SeqCst) { chance.within(1..6) } else { 0 };
+            // Now and then so many that they fill several blocks.
+            let most = if chance.hits(0.1) { 120 } else { 6 };
+            let lines_now = if producing.load(Ordering::SeqCst) { chance.within(1..most) } else { 0 };
             for _ in 0..lines_now {
                 let n = ledger.next(&producer);
                 ledger.promise(&producer, &[n], Promise::Kept);

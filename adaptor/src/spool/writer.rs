@@ -7,6 +7,9 @@
 //! 3. publish to the index — the sender may read them; the segment's length there is the synced one;
 //! 4. release the receipts — producers are answered.
 //!
+//! Of the blocks that one sync covers, a power cut may keep a later one and not an earlier one. So only one of them may say
+//! where sources stand: it would else say so of lines that are gone.
+//!
 //! A failed write or sync is final for its segment: it is cut back to what was synced and left, and the same blocks go
 //! under the same numbers to a new one. A failed sync is never tried again on the same file: the kernel may have
 //! dropped the dirty pages and would answer that all is well.
@@ -314,8 +317,8 @@ impl Writer {
         false
     }
 
-    /// Appends the first of `blocks`, as many as fit `room` and the segment but at least one, and syncs them. Returns
-    /// how many.
+    /// Appends the first of `blocks`, as many as fit `room` and the segment and one sync but at least one, and syncs
+    /// them. Returns how many.
     async fn append(&mut self, blocks: &mut [Encoded], room: u64) -> Result<usize, SpoolError> {
         if self.current.as_ref().is_some_and(|current| current.synced >= self.spool.settings.segment_size) {
             self.roll();
@@ -333,14 +336,16 @@ impl Writer {
         };
         let start = current.synced;
         let mut end = start;
-        let mut count = 0;
+        let (mut count, mut positioned) = (0, false);
         for Encoded { block, tried, .. } in blocks.iter_mut() {
             let bytes = block.bytes();
             let written = end - start;
             let fits = written + bytes.len() as u64 <= room && start + written < self.spool.settings.segment_size;
-            if count > 0 && !fits {
+            let is_safe = !positioned || block.header().positions.is_empty() || planted::bug("sync_positions_together");
+            if count > 0 && !(fits && is_safe) {
                 break;
             }
+            positioned |= !block.header().positions.is_empty();
             *tried = true;
             crash::point("spool.write.before");
             current.file.write_all_at(bytes, end).map_err(SpoolError::io(&current.path, "write"))?;

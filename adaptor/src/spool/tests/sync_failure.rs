@@ -78,3 +78,38 @@ fn nobody_is_answered_before_the_sync() {
     assert_eq!(read_all(&spool)[&1].len(), 1);
     writing.close();
 }
+
+/// What would be lost if a power cut kept the second of them and not the first.
+#[test]
+fn no_two_blocks_with_positions_share_a_sync() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { segment_size: 1 << 20, ..settings(folder.path()) };
+    let (spool, _, counters) = open(&settings);
+    let (entered, wait) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let writing = Writing::start_after(&spool, move || {
+        faults::run_before_sync(move || {
+            entered.send(()).unwrap();
+            released.recv().unwrap();
+            // This one is sound, and two more.
+            faults::fail_sync_after(3);
+        });
+    });
+    let mut receipts = vec![writing.append(chunk("b1", 1, None))];
+    wait.recv().unwrap();
+    // More than the writer's blocks hold, so that each is one; all are there when it comes to take them.
+    let padding = "x".repeat(1 << 20);
+    for n in 2..=5 {
+        let position = (n != 3).then_some(("p", if n == 2 { "2" } else { "later" }));
+        receipts.push(writing.append(chunk(&format!("{padding}{n}"), 1, position)));
+    }
+    release.send(()).unwrap();
+    for receipt in receipts {
+        block_on(receipt.durable()).unwrap();
+    }
+    let stream = writing.stream;
+    writing.close();
+    assert_eq!(counters.syncs_failed.get(), 1, "blocks 2 and 3 share a sync, 4 has one, 5 has one");
+    let names: Vec<_> = segments(&settings, stream).iter().map(|path| path.file_name().unwrap().to_owned()).collect();
+    assert!(names.last().unwrap().to_str().unwrap().ends_with("5-1.seg"), "{names:?}");
+}
