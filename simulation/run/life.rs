@@ -77,7 +77,8 @@ impl Life {
 
     /// Does nothing for this long.
     pub fn freeze(&self, time: Duration) {
-        self.state.lock().unwrap().frozen_until = Some(Instant::now() + time);
+        let mut state = self.state.lock().unwrap();
+        state.frozen_until = state.frozen_until.max(Some(Instant::now() + time));
     }
 
     /// How long it does nothing yet.
@@ -93,7 +94,8 @@ impl Life {
             if left.is_zero() {
                 break;
             }
-            tokio::time::sleep(left).await;
+            // It may be spared the rest.
+            tokio::time::sleep(left.min(Duration::from_millis(250))).await;
         }
         if self.is_dead() {
             std::future::pending::<()>().await;

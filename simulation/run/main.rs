@@ -133,7 +133,7 @@ fn command(seed: u64, planted: Option<&str>) -> String {
 fn seeds(first: u64, count: u64) -> Result<(), String> {
     let begun = Instant::now();
     let (failed, done) = (Mutex::new(BTreeSet::new()), AtomicU64::new(0));
-    let (kept, rows, events) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let [kept, rows, events, ambiguous] = [const { AtomicU64::new(0) }; 4];
     in_parallel(first, count, None, |seed, outcome| {
         if !outcome.is_clean() {
             failed.lock().unwrap().insert(seed);
@@ -142,6 +142,7 @@ fn seeds(first: u64, count: u64) -> Result<(), String> {
         kept.fetch_add(outcome.verdict.kept, Ordering::Relaxed);
         rows.fetch_add(outcome.verdict.rows, Ordering::Relaxed);
         events.fetch_add(outcome.events, Ordering::Relaxed);
+        ambiguous.fetch_add(outcome.ambiguous, Ordering::Relaxed);
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
         if done.is_multiple_of(1000) {
             eprintln!("{done} of {count} seeds, {:.0} s", begun.elapsed().as_secs_f64());
@@ -150,11 +151,12 @@ fn seeds(first: u64, count: u64) -> Result<(), String> {
     });
     let failed = failed.into_inner().unwrap();
     println!(
-        "{count} seeds from {first}: {} failed; {} records promised, {} rows, {} events, {:.1} s",
+        "{count} seeds from {first}: {} failed; {} records promised, {} rows, {} events, {} commits without a clear answer, {:.1} s",
         failed.len(),
         kept.into_inner(),
         rows.into_inner(),
         events.into_inner(),
+        ambiguous.into_inner(),
         begun.elapsed().as_secs_f64()
     );
     let Some(seed) = failed.first() else { return Ok(()) };

@@ -49,6 +49,7 @@ pub const BUGS: &[Bug] = &[
     quick("trust_already_exists", 20),
     quick("ignore_lost_race", 60),
     slow("trust_stale_view"),
+    slow("trust_own_clock"),
     slow("believe_late_answer"),
     slow("commit_old_files"),
     quick("delete_files_after_error", 20),

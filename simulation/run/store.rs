@@ -16,6 +16,7 @@ use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
+use logboom_sink::paths::Name;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
@@ -248,6 +249,9 @@ impl ObjectStore for Client {
             };
         }
         let fate = self.begin(create).await;
+        if fate != Fate::Well && matches!(Name::parse(path), Some(Name::Commit(_))) {
+            self.trace.count_ambiguous();
+        }
         if matches!(fate, Fate::Refused | Fate::ExistsNotDone) {
             note!(self.trace, self.life.name, "{} put {path}: {fate:?}", self.name);
             self.answer().await;

@@ -17,6 +17,7 @@ struct Inner {
     start: Instant,
     hash: DefaultHasher,
     events: u64,
+    ambiguous: u64,
     line: String,
     kept: Option<Vec<String>>,
 }
@@ -28,6 +29,7 @@ impl Trace {
             start: Instant::now(),
             hash: DefaultHasher::new(),
             events: 0,
+            ambiguous: 0,
             line: String::new(),
             kept: keep.then(Vec::new),
         })))
@@ -36,7 +38,7 @@ impl Trace {
     /// Notes what `who` did or what befell it.
     pub fn note(&self, who: &str, what: Arguments<'_>) {
         let mut inner = self.0.lock().unwrap();
-        let Inner { start, hash, events, line, kept } = &mut *inner;
+        let Inner { start, hash, events, line, kept, .. } = &mut *inner;
         line.clear();
         let millis = start.elapsed().as_millis();
         write!(line, "{:>4}.{:03} {who:<6} {what}", millis / 1000, millis % 1000).expect("a text takes all");
@@ -51,6 +53,16 @@ impl Trace {
     /// Count of events so far.
     pub fn events(&self) -> u64 {
         self.0.lock().unwrap().events
+    }
+
+    /// Counts the put of a commit whose answer does not say whether it landed.
+    pub fn count_ambiguous(&self) {
+        self.0.lock().unwrap().ambiguous += 1;
+    }
+
+    /// How many of these there were.
+    pub fn ambiguous(&self) -> u64 {
+        self.0.lock().unwrap().ambiguous
     }
 
     pub fn hash(&self) -> u64 {

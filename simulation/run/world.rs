@@ -55,6 +55,8 @@ pub struct Outcome {
     pub verdict: Verdict,
     pub hash: u64,
     pub events: u64,
+    /// Puts of commits whose answer did not say whether they landed.
+    pub ambiguous: u64,
     pub lines: Vec<String>,
     /// What a task of the product panicked with.
     pub panics: Vec<String>,
@@ -87,7 +89,14 @@ pub fn run(seed: u64, planted: Option<&'static str>, keep_lines: bool) -> Outcom
     let verdict = std::panic::catch_unwind(judged).unwrap_or_default();
     drop(runtime);
     let panics = crate::panics::take();
-    Outcome { verdict, hash: trace.hash(), events: trace.events(), lines: trace.lines(), panics }
+    Outcome {
+        verdict,
+        hash: trace.hash(),
+        events: trace.events(),
+        ambiguous: trace.ambiguous(),
+        lines: trace.lines(),
+        panics,
+    }
 }
 
 impl World {

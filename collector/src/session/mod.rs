@@ -131,6 +131,7 @@ pub async fn serve(
         outbox: Some(outbox),
         window: None,
         waiting: VecDeque::new(),
+        waiting_bytes: 0,
         acquiring: None,
         looking_up: None,
         to_look_up: VecDeque::new(),
@@ -161,6 +162,8 @@ struct Session<S> {
     window: Option<Window>,
     /// Blocks that wait for memory, with their bases.
     waiting: VecDeque<(Block, u64)>,
+    /// Their bytes. The peer knows at the most as much credit as this leaves of its window.
+    waiting_bytes: u64,
     acquiring: Option<BoxFuture<'static, OwnedSemaphorePermit>>,
     to_look_up: VecDeque<StreamId>,
     looking_up: Option<BoxFuture<'static, Result<(StreamId, u64), String>>>,
@@ -181,6 +184,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
                 () = drain.cancelled(), if self.outbox.is_some() => {
                     self.outbox = None;
                     self.waiting.clear();
+                    self.waiting_bytes = 0;
                     self.acquiring = None;
                     self.send(ToAdaptor::Draining).await?;
                 }
@@ -249,11 +253,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
                 self.to_look_up.push_back(stream);
                 Ok(())
             }
+            // What comes while draining is not taken: it is still in the peer's spool.
+            Some(Effect::Accept { .. }) if self.outbox.is_none() => Ok(()),
+            Some(Effect::Accept { .. }) if self.window.as_ref().is_none_or(|w| self.waiting_bytes >= w.bytes) => {
+                self.refuse(Refusal::Protocol, "a block was sent without credit for it".to_owned()).await
+            }
             Some(Effect::Accept { block, base }) => {
-                // What comes while draining is not taken: it is still in the peer's spool.
-                if self.outbox.is_some() {
-                    self.waiting.push_back((block, base));
-                }
+                self.waiting_bytes += block.bytes().len() as u64;
+                self.waiting.push_back((block, base));
                 Ok(())
             }
             Some(Effect::Flush) => {
@@ -329,6 +336,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Session<S> {
     async fn take_in(&mut self, permit: OwnedSemaphorePermit) -> Result<(), SessionError> {
         let (Some((block, base)), Some(outbox)) = (self.waiting.pop_front(), &self.outbox) else { return Ok(()) };
         let bytes = block.bytes().len() as u64;
+        self.waiting_bytes -= bytes;
         if let Some(tail) = &self.context.tail {
             tail.show(&block);
         }
@@ -374,7 +382,9 @@ mod tests {
 
     use logboom_sink::Store;
     use logboom_sink::table::{TableOptions, View};
+    use logboom_wire::block::{BlockPlace, Encoder};
     use logboom_wire::message::{AdaptorCodec, ToCollector};
+    use logboom_wire::{Rows, RunKey};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -430,5 +440,40 @@ mod tests {
         assert!(busy(hear(&mut connect(&context).await).await));
         context.pulse.end();
         assert!(matches!(hear(&mut connect(&context).await).await, ToAdaptor::Welcome { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_sends_more_than_it_has_credit_for_is_sent_away() {
+        let context = context(Pulse::default()).await;
+        // Nothing is taken in: all of it waits for memory.
+        let _all = context.memory.clone().acquire_many_owned(context.memory_units).await.unwrap();
+        let mut peer = connect(&context).await;
+        assert!(matches!(hear(&mut peer).await, ToAdaptor::Welcome { .. }));
+        let ToAdaptor::Credit { bytes } = hear(&mut peer).await else { panic!("no credit") };
+        let stream = StreamId::from_bytes([1; 16]);
+        peer.send(ToCollector::Open { stream, first: 1 }).await.unwrap();
+        assert!(matches!(hear(&mut peer).await, ToAdaptor::Opened { mark: 0, .. }));
+
+        // The last of those that fit the credit may go beyond it.
+        let (mut sent, mut number) = (0, 0);
+        while sent < bytes {
+            number += 1;
+            let block = block(stream, number);
+            sent += block.bytes().len() as u64;
+            peer.send(block).await.unwrap();
+        }
+        let early = tokio::time::timeout(Duration::from_millis(200), hear(&mut peer)).await;
+        assert!(early.is_err(), "{early:?}");
+        peer.send(block(stream, number + 1)).await.unwrap();
+        assert!(matches!(hear(&mut peer).await, ToAdaptor::Refused { code: Refusal::Protocol, .. }));
+    }
+
+    fn block(stream: StreamId, number: u64) -> Block {
+        let key = RunKey { category: "c".into(), source: "s".into(), attributes: vec![] };
+        let mut rows = Rows::default();
+        // Of no two of them the same, so that they stay large.
+        (0..1000u64).for_each(|n| rows.push_line(1, format!("{:x}", (number + n).pow(6)).as_bytes()));
+        let place = BlockPlace { stream, number, first_record: 1000 * (number - 1), host: "h" };
+        Encoder::default().encode(place, [(Arc::new(key), rows)], vec![]).unwrap()
     }
 }

@@ -109,7 +109,7 @@ pub(super) enum Seen {
 }
 
 impl Operation {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Compact => "OPTIMIZE",
             Self::Retain => "DELETE",

@@ -6,12 +6,13 @@
 //!    another collector has committed one of its blocks, and the block is there twice.
 //! 3. Version `view + 1` is put only if it is absent. After any answer but success, the log is read before anything
 //!    else is done: an error may hide a commit that landed, and "exists already" one that did not.
-//! 4. A view that is too old is opened anew before a commit, and an answer that came too late is believed only if a
+//! 4. A view that is too old is opened anew before a commit, and a commit that landed too late is believed only if a
 //!    view opened anew reads that very commit: the log may have been cleaned up past our version, and what is put
-//!    there is seen by nobody.
+//!    there is seen by nobody. When it landed is for the store to say: the clocks of a machine that is resumed may
+//!    not know yet that it slept.
 //! 5. Files that were written too long ago are not committed: vacuum may have taken them for garbage. They are judged
 //!    right before each put. Who sleeps between the two loses the version, because vacuum takes one itself before it
-//!    deletes anything.
+//!    deletes anything; who meets that version judges them again, by the store's clock.
 //! 6. What a rewrite removes is known to be part of the table at the very version of the view, and a winner that
 //!    touches any of it is a conflict; or two who rewrite the same files both land, and every row is there twice.
 //! 7. Only then is anything acknowledged. And whatever happens here, no data file is deleted: the outcome that looks
@@ -20,14 +21,17 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
 use logboom_config::planted;
 use object_store::ObjectStoreExt;
+use object_store::path::Path;
 
 use super::actions::{self, Action};
-use super::change::{Change, Seen};
+use super::change::{Change, Operation, Seen};
+use super::log::{Found, Log};
 use super::view::{Next, View};
 use crate::Error;
-use crate::paths::new_id;
+use crate::paths::{Name, new_id};
 
 /// Pauses of whoever loses races double no more often than this: up to 200 ms, if the first is up to 50. With longer
 /// ones those who lose starve beside those who win.
@@ -35,6 +39,8 @@ const LOST_PAUSES_MAX: u32 = 2;
 /// Files of blocks are committed within this, however long the grace: writing them anew costs little, and so collectors
 /// that were told of different graces do no harm.
 const BLOCKS_AGE_MAX: Duration = Duration::from_secs(30 * 60);
+/// So many files are looked at at a time.
+const LOOKS: usize = 16;
 /// A rewrite whose view gets too old again while it is checked gives way after this many times.
 const REWRITE_RELOADS_MAX: u32 = 3;
 
@@ -83,6 +89,8 @@ pub async fn commit<'a>(view: &mut View, change: impl Into<Change<'a>>) -> Resul
     }
     // Unknown answers in a row, lost races in a row, and views that were too old.
     let (mut unknown, mut lost, mut reloads) = (0, 0, 0);
+    // A vacuum may have begun since the files were written.
+    let mut vacuumed = matches!(&change, Change::Rewrite(rewrite) if view.version() != rewrite.snapshot);
     'put: loop {
         while view.is_stale() {
             reloads += 1;
@@ -93,16 +101,27 @@ pub async fn commit<'a>(view: &mut View, change: impl Into<Change<'a>>) -> Resul
             if !change.still_fits(view, &filtered_by).await? {
                 return Ok(Outcome::Conflict);
             }
+            vacuumed = true;
+        }
+        if vacuumed {
+            check_age_on_store(view, &change).await?;
+            vacuumed = false;
         }
         let version = view.version() + 1;
         let tried_at = view.clock().now();
         check_age(view, &change, tried_at)?;
         let mut last_error = match view.log().put(version, body.clone()).await {
-            Ok(()) => return landed(view, version, &actions, tried_at).await,
+            Ok(()) => {
+                // Nobody knows when: too late to be believed.
+                let landed_ms =
+                    view.log().put_at(&Name::Commit(version).path()).await.ok().flatten().unwrap_or(i64::MAX);
+                return landed(view, version, Found { actions, landed_ms }, tried_at).await;
+            }
             Err(Error::Store { source: object_store::Error::AlreadyExists { .. }, .. })
                 if planted::bug("trust_already_exists") =>
             {
-                return landed(view, version, &actions, tried_at).await;
+                let landed_ms = view.landed_ms();
+                return landed(view, version, Found { actions, landed_ms }, tried_at).await;
             }
             Err(error) => error,
         };
@@ -116,14 +135,17 @@ pub async fn commit<'a>(view: &mut View, change: impl Into<Change<'a>>) -> Resul
         let mut paused = false;
         loop {
             match view.next().await {
-                Ok(Next::Commit(found)) => match change.compare(&found, &txn_id) {
-                    Seen::Ours => return landed(view, view.version() + 1, &actions, tried_at).await,
+                Ok(Next::Commit(found)) => match change.compare(&found.actions, &txn_id) {
+                    Seen::Ours => return landed(view, view.version() + 1, found, tried_at).await,
                     Seen::Conflict if planted::bug("ignore_lost_race") => view.apply(&found)?,
                     Seen::Conflict => {
                         view.apply(&found)?;
                         return Ok(Outcome::Conflict);
                     }
-                    Seen::Other => view.apply(&found)?,
+                    Seen::Other => {
+                        vacuumed |= is_fence(&found.actions);
+                        view.apply(&found)?;
+                    }
                 },
                 // Others took our version, and the one after them is free. Once says only that the view was behind.
                 // Again says that there is a race: spread out, and look again, because whoever puts right after a
@@ -157,14 +179,14 @@ pub async fn commit<'a>(view: &mut View, change: impl Into<Change<'a>>) -> Resul
 }
 
 /// Our commit is at `version`. Is it where readers find it?
-async fn landed(view: &mut View, version: u64, actions: &[Action], tried_at: super::Moment) -> Result<Outcome, Error> {
+async fn landed(view: &mut View, version: u64, found: Found, tried_at: super::Moment) -> Result<Outcome, Error> {
     assert_eq!(version, view.version() + 1, "a commit lands right after its view");
-    if !view.is_stale() || planted::bug("believe_late_answer") {
-        view.apply(actions)?;
+    if !view.is_stale() && view.follows(found.landed_ms) || planted::bug("believe_late_answer") {
+        view.apply(&found)?;
         view.certain_at(tried_at);
         return Ok(Outcome::Committed { version });
     }
-    tracing::warn!(version, "the store took very long to answer a commit; opening the table anew");
+    tracing::debug!(version, "a commit came long after the one before it; opening the table anew");
     view.reload().await?;
     // Read one by one from its checkpoint on, the log has our commit at our version: readers see it as we do.
     // At or below the checkpoint it may be one that came after the clean-up. The marks will tell.
@@ -181,13 +203,46 @@ fn give_up_after(attempts_max: u32, attempts: u32, version: u64, source: Error) 
 
 /// Files that are too old are no longer committed; see rule 5.
 fn check_age(view: &View, change: &Change<'_>, now: super::Moment) -> Result<(), Error> {
-    let age = now.since(change.written_at());
-    let max = match change {
-        Change::Blocks(_) => view.file_age_max().min(BLOCKS_AGE_MAX),
-        Change::Rewrite(_) => view.file_age_max(),
-    };
-    if age > max && !planted::bug("commit_old_files") && !change.files().is_empty() {
+    if change.files().is_empty() {
+        return Ok(());
+    }
+    judge_age(now.since(change.written_at()), age_max(view, change))
+}
+
+/// The same by the store's clock, and whether they are still there.
+async fn check_age_on_store(view: &View, change: &Change<'_>) -> Result<(), Error> {
+    let max = age_max(view, change);
+    let looks: Vec<_> = change.files().iter().map(|file| put_at(view.log().clone(), &file.path)).collect();
+    let mut looks = futures::stream::iter(looks).buffer_unordered(LOOKS);
+    while let Some(put_ms) = looks.try_next().await? {
+        let Some(put_ms) = put_ms else { return Err(Error::FilesTooOld { age: max, max }) };
+        let age = view.landed_ms().saturating_sub(put_ms).max(0).unsigned_abs();
+        judge_age(Duration::from_millis(age), max)?;
+    }
+    Ok(())
+}
+
+fn put_at(log: Log, path: &str) -> impl Future<Output = Result<Option<i64>, Error>> + use<> {
+    let path = Path::from(path);
+    async move { log.put_at(&path).await }
+}
+
+fn judge_age(age: Duration, max: Duration) -> Result<(), Error> {
+    if age > max && !planted::bug("commit_old_files") {
         return Err(Error::FilesTooOld { age, max });
     }
     Ok(())
+}
+
+fn age_max(view: &View, change: &Change<'_>) -> Duration {
+    match change {
+        Change::Blocks(_) => view.file_age_max().min(BLOCKS_AGE_MAX),
+        Change::Rewrite(_) => view.file_age_max(),
+    }
+}
+
+/// Whether a vacuum has taken this version for itself.
+fn is_fence(found: &[Action]) -> bool {
+    let fence = Operation::Fence.name();
+    found.iter().any(|action| matches!(action, Action::CommitInfo(info) if info.operation() == Some(fence)))
 }

@@ -5,7 +5,7 @@ use futures::{StreamExt, TryStreamExt};
 use logboom_config::FileFormat;
 
 use super::TableOptions;
-use super::actions::{self, Action, CommitInfo};
+use super::actions::{Action, CommitInfo};
 use super::log::Log;
 use super::stats::FileStats;
 use super::view::{Listed, stream_of};
@@ -75,8 +75,8 @@ pub async fn history(store: &Store, options: &TableOptions, limit: usize) -> Res
     versions.truncate(limit);
     let log = &log;
     let read = |version| async move {
-        let actions: Option<Vec<actions::Action>> = log.read(version).await?;
-        Ok::<_, Error>(actions.map(|actions| Entry::of(version, &actions)))
+        let found = log.read(version).await?;
+        Ok::<_, Error>(found.map(|found| Entry::of(version, &found.actions)))
     };
     let entries = futures::stream::iter(versions.into_iter().map(read)).buffered(FETCHES);
     Ok(entries.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())

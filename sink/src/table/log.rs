@@ -26,14 +26,35 @@ pub(super) struct Log {
     pub timing: Timing,
 }
 
+/// A commit as it is on the store.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub actions: Vec<Action>,
+    /// When it landed: milliseconds since 1970 by the store's clock.
+    pub landed_ms: i64,
+}
+
 impl Log {
-    /// The actions of a commit. `None`: there is no such commit.
-    pub async fn read(&self, version: u64) -> Result<Option<Vec<Action>>, Error> {
+    /// A commit. `None`: there is no such commit.
+    pub async fn read(&self, version: u64) -> Result<Option<Found>, Error> {
         let name = Name::Commit(version);
         match self.read_bytes(name).await? {
-            Some(text) => Ok(Some(actions::parse(&name.to_string(), &text)?)),
+            Some((text, landed_ms)) => {
+                Ok(Some(Found { actions: actions::parse(&name.to_string(), &text)?, landed_ms }))
+            }
             None => Ok(None),
         }
+    }
+
+    /// When an object was put: milliseconds since 1970 by the store's clock. `None`: there is no such object.
+    pub async fn put_at(&self, path: &Path) -> Result<Option<i64>, Error> {
+        let head = async {
+            match self.store.objects().head(path).await {
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                meta => Ok(Some(meta?.last_modified.timestamp_millis())),
+            }
+        };
+        self.within("looking at", path, head).await
     }
 
     /// Puts a commit if there is none with this version. Only `Ok` says what happened.
@@ -65,7 +86,7 @@ impl Log {
         struct Hint {
             version: u64,
         }
-        let Some(text) = self.read_bytes(Name::LastCheckpoint).await? else { return Ok(None) };
+        let Some((text, _)) = self.read_bytes(Name::LastCheckpoint).await? else { return Ok(None) };
         match serde_json::from_slice::<Hint>(&text) {
             Ok(hint) => Ok(Some(hint.version)),
             Err(error) => {
@@ -86,7 +107,8 @@ impl Log {
         }
     }
 
-    async fn read_bytes(&self, name: Name) -> Result<Option<Bytes>, Error> {
+    /// An object, and when it was put, as in [`Found`].
+    async fn read_bytes(&self, name: Name) -> Result<Option<(Bytes, i64)>, Error> {
         let path = name.path();
         let read = async {
             let object = match self.store.objects().get(&path).await {
@@ -96,7 +118,8 @@ impl Log {
             if object.meta.size > COMMIT_BYTES_MAX {
                 return Ok(None);
             }
-            Ok(Some(Some(object.bytes().await?)))
+            let put_ms = object.meta.last_modified.timestamp_millis();
+            Ok(Some(Some((object.bytes().await?, put_ms))))
         };
         self.within("reading", &name, read).await?.ok_or_else(|| Error::bad_log(name, "it is far too large"))
     }

@@ -31,7 +31,7 @@ pub(crate) async fn streams_of(
     while !left.is_empty()
         && let Some(commit) = commits.try_next().await?
     {
-        let commit = commit.unwrap_or_default();
+        let commit = commit.map(|found| found.actions).unwrap_or_default();
         let streams = commit.iter().filter_map(|action| match action {
             Action::Txn(txn) => txn.app_id.parse().ok(),
             _ => None,

@@ -39,7 +39,7 @@ pub async fn tombstones(store: &Store, options: &TableOptions) -> Result<HashMap
     }
     for version in listed.commits.into_iter().filter(|version| checkpoint.is_none_or(|at| *version > at)) {
         let gone = || Error::bad_log(Name::Commit(version), "it was there and is gone; the log is being cleaned up");
-        note(log.read(version).await?.ok_or_else(gone)?);
+        note(log.read(version).await?.ok_or_else(gone)?.actions);
     }
     Ok(tombstones)
 }

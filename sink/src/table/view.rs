@@ -17,7 +17,7 @@ use object_store::ObjectMeta;
 use super::actions::{self, Action, Metadata, Txn};
 use super::alter::alter;
 use super::clock::{Clock, Moment};
-use super::log::Log;
+use super::log::{Found, Log};
 use super::stamps::Stamps;
 use super::{TableOptions, checkpoint_file, contract};
 use crate::paths::Name;
@@ -47,12 +47,16 @@ pub struct View {
     stamps: Stamps,
     /// When it was last known that the log had no clean-up beyond `version`.
     loaded_at: Moment,
+    /// When the newest object of the log that it knows of was put, by the store's clock, in ms since 1970.
+    landed_ms: i64,
+    /// What came after it came too late to follow it: see [`View::follows`].
+    doubtful: bool,
 }
 
 /// What comes after a view.
 pub(super) enum Next {
     /// This commit.
-    Commit(Vec<Action>),
+    Commit(Found),
     /// Nothing yet.
     None,
     /// The view is too old to tell. It has to be opened anew.
@@ -163,7 +167,7 @@ impl View {
     pub async fn refresh(&mut self) -> Result<(), Error> {
         loop {
             match self.next().await? {
-                Next::Commit(actions) => self.apply(&actions)?,
+                Next::Commit(found) => self.apply(&found)?,
                 Next::None => return Ok(()),
                 Next::Unsure => return self.reload().await,
             }
@@ -172,7 +176,20 @@ impl View {
 
     /// Whether the commits after this view may have been cleaned up.
     pub(super) fn is_stale(&self) -> bool {
-        self.age() > self.log.timing.view_age_max && !planted::bug("trust_stale_view")
+        self.doubtful || self.age() > self.log.timing.view_age_max && !planted::bug("trust_stale_view")
+    }
+
+    /// Whether what landed then, by the store's clock, can have landed on this view before any clean-up. The clocks of
+    /// this machine do not tell when it was suspended and did not notice: a virtual machine that is resumed goes on with the
+    /// time that it had. After a pause in which nobody committed this says no as well, and costs one opening of the table.
+    pub(super) fn follows(&self, landed_ms: i64) -> bool {
+        let gap = Duration::from_millis(landed_ms.saturating_sub(self.landed_ms).max(0).unsigned_abs());
+        gap <= self.log.timing.view_age_max || planted::bug("trust_own_clock")
+    }
+
+    /// When the newest object of the log that it knows of was put, by the store's clock, in ms since 1970.
+    pub(super) fn landed_ms(&self) -> i64 {
+        self.landed_ms
     }
 
     /// Reads the commit after this view.
@@ -185,7 +202,11 @@ impl View {
             return Ok(Next::Unsure);
         }
         Ok(match found {
-            Some(actions) => Next::Commit(actions),
+            Some(found) if !self.follows(found.landed_ms) => {
+                self.doubtful = true;
+                Next::Unsure
+            }
+            Some(found) => Next::Commit(found),
             None => {
                 self.loaded_at = asked_at;
                 Next::None
@@ -239,8 +260,8 @@ impl View {
     }
 
     /// Goes on to the next version, whose actions these are.
-    pub(super) fn apply(&mut self, actions: &[Action]) -> Result<(), Error> {
-        let version = self.version + 1;
+    pub(super) fn apply(&mut self, found: &Found) -> Result<(), Error> {
+        let (version, actions) = (self.version + 1, &found.actions);
         // Checked before anything changes: a view is never half at a version.
         let moved = self.moved_by(version, actions)?;
         let mut changed = None;
@@ -270,6 +291,7 @@ impl View {
             self.stamps.go_on(stamp);
         }
         self.version = version;
+        self.landed_ms = self.landed_ms.max(found.landed_ms);
         Ok(())
     }
 
@@ -307,7 +329,7 @@ impl View {
                 Loaded::View(mut view) => loop {
                     // Commits that came while the listed ones were read.
                     match view.next().await? {
-                        Next::Commit(actions) => view.apply(&actions)?,
+                        Next::Commit(found) => view.apply(&found)?,
                         Next::None => return Ok(*view),
                         Next::Unsure => break Name::Commit(view.version + 1),
                     }
@@ -362,7 +384,7 @@ impl View {
                 let Some((version, Some(first))) = commits.try_next().await? else {
                     return Ok(Loaded::Missing(Name::Commit(0)));
                 };
-                actions = first;
+                actions = first.actions;
                 Name::Commit(version)
             }
         };
@@ -376,12 +398,14 @@ impl View {
             marks: HashMap::new(),
             stamps: Stamps::default(),
             loaded_at,
+            landed_ms: listed.newest_ms,
+            doubtful: false,
         };
         view.marks.extend(view.moved_by(base, &actions)?);
         stamps_of(&actions).for_each(|stamp| view.stamps.start(stamp));
-        while let Some((version, actions)) = commits.try_next().await? {
-            match actions {
-                Some(actions) => view.apply(&actions)?,
+        while let Some((version, found)) = commits.try_next().await? {
+            match found {
+                Some(found) => view.apply(&found)?,
                 None => return Ok(Loaded::Missing(Name::Commit(version))),
             }
         }
@@ -401,13 +425,17 @@ pub(super) struct Listed {
     pub commits: Vec<u64>,
     /// The newest checkpoint that is complete, with its objects.
     pub checkpoint: Option<(u64, Vec<(Name, ObjectMeta)>)>,
+    /// When the newest object was put, by the store's clock, in ms since 1970.
+    pub newest_ms: i64,
 }
 
 impl Listed {
     pub fn new(objects: Vec<(Name, ObjectMeta)>) -> Self {
         let mut commits = Vec::new();
         let mut checkpoints: HashMap<(u64, u32), Vec<(Name, ObjectMeta)>> = HashMap::new();
+        let mut newest_ms = i64::MIN;
         for (name, meta) in objects {
+            newest_ms = newest_ms.max(meta.last_modified.timestamp_millis());
             match name {
                 Name::Commit(version) => commits.push(version),
                 Name::Checkpoint(version) => checkpoints.entry((version, 1)).or_default().push((name, meta)),
@@ -424,7 +452,7 @@ impl Listed {
             .filter(|((_, parts), objects)| objects.len() == *parts as usize)
             .max_by_key(|((version, parts), _)| (*version, u32::MAX - parts))
             .map(|((version, _), objects)| (version, objects));
-        Self { commits, checkpoint }
+        Self { commits, checkpoint, newest_ms }
     }
 }
 

@@ -1,6 +1,6 @@
 //! An object store that misbehaves as it is told, one commit or one read of the log at a time; and a clock that stalls.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -56,11 +56,24 @@ pub struct Faulty {
     commits: Arc<Mutex<VecDeque<Fault>>>,
     reads: Arc<Mutex<VecDeque<Fault>>>,
     deleted: Arc<Mutex<Vec<Path>>>,
+    /// How far its clock is ahead of what the one behind it has, and by how much it was when an object was put.
+    ahead: Arc<Mutex<(Duration, HashMap<Path, Duration>)>>,
 }
 
 impl Faulty {
     pub fn new(inner: &Store) -> Self {
-        Self { inner: inner.objects().clone(), commits: Arc::default(), reads: Arc::default(), deleted: Arc::default() }
+        Self {
+            inner: inner.objects().clone(),
+            commits: Arc::default(),
+            reads: Arc::default(),
+            deleted: Arc::default(),
+            ahead: Arc::default(),
+        }
+    }
+
+    /// So much time goes by for the store. Listings keep to the time of the one behind it.
+    pub fn pass(&self, time: Duration) {
+        self.ahead.lock().unwrap().0 += time;
     }
 
     pub fn store(&self) -> Store {
@@ -111,7 +124,13 @@ impl fmt::Display for Faulty {
 impl ObjectStore for Faulty {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
         let fault = if is_commit(location) { self.commits.lock().unwrap().pop_front() } else { None };
-        let put = self.inner.put_opts(location, payload.clone(), opts.clone());
+        let to_inner = self.inner.put_opts(location, payload.clone(), opts.clone());
+        let put = async {
+            let put = to_inner.await?;
+            let (ahead, puts) = &mut *self.ahead.lock().unwrap();
+            puts.insert(location.clone(), *ahead);
+            Ok(put)
+        };
         match fault {
             None => put.await,
             Some(Fault::LoseAnswer) => put.await.and(Err(broken())),
@@ -159,7 +178,11 @@ impl ObjectStore for Faulty {
             }
             Some(other) => unreachable!("{other:?} is nothing that happens to a read"),
         }
-        self.inner.get_opts(location, options).await
+        let mut found = self.inner.get_opts(location, options).await?;
+        if let Some(ahead) = self.ahead.lock().unwrap().1.get(location) {
+            found.meta.last_modified += *ahead;
+        }
+        Ok(found)
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {

@@ -1,10 +1,13 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use logboom_sink::Store;
 use logboom_sink::paths::Name;
 use logboom_sink::table::actions::{self, Action, Txn};
-use logboom_sink::table::{Outcome, TableOptions, View, clean_up, write_checkpoint};
+use logboom_sink::table::{
+    Clock, Operation, Outcome, Rewrite, Snapshot, TableOptions, View, clean_up, commit, write_checkpoint,
+};
+use logboom_sink::{Error, Store};
 use object_store::ObjectStoreExt;
 
 use crate::collector::*;
@@ -92,6 +95,69 @@ async fn a_commit_put_where_the_log_is_cleaned_up_without_an_answer_is_not_belie
     assert_eq!(View::open(&inner, &options).await.unwrap().mark(stream(1)), 4);
     inner.objects().delete(&Name::Commit(2).path()).await.unwrap();
     assert_once(&inner, &[blocks(stream(1), 1..=4), blocks(stream(2), 1..=9)].concat()).await;
+}
+
+/// As a virtual machine that is resumed after a month, and goes on with the time that it had.
+#[tokio::test]
+async fn a_commit_is_not_believed_either_if_only_the_store_knows_how_late_it_is() {
+    let Bed { inner, faulty, clock, mut sleeper, .. } = bed().await;
+    let (fault, at_gate, open) = gate();
+    faulty.next_commits([fault]);
+    let batch = blocks(stream(1), 2..=4);
+    let meanwhile = async {
+        at_gate.await.unwrap();
+        faulty.pass(MONTH);
+        others_go_on(&inner, &StalledClock::new(), &options()).await;
+        open.send(()).unwrap();
+    };
+    let before = clock.now();
+    let (outcome, ()) = tokio::join!(sleeper.try_deliver(&batch), meanwhile);
+    assert_eq!(clock.now(), before);
+    assert!(inner.objects().head(&Name::Commit(2).path()).await.is_ok(), "it did land, where nobody reads");
+    assert_eq!(outcome.unwrap().unwrap(), Outcome::Conflict);
+    assert_eq!(sleeper.deliver(&batch).await, 1);
+    assert_eq!(sleeper.view.version(), 11);
+    inner.objects().delete(&Name::Commit(2).path()).await.unwrap();
+    assert_once(&inner, &[blocks(stream(1), 1..=4), blocks(stream(2), 1..=9)].concat()).await;
+}
+
+#[tokio::test]
+async fn who_loses_a_version_to_a_vacuum_commits_no_files_that_are_old_by_the_clock_of_the_store() {
+    for deleted in [false, true] {
+        let Bed { inner, faulty, options, mut sleeper, .. } = bed().await;
+        let (fault, at_gate, open) = gate();
+        faulty.next_commits([fault]);
+        let batch = blocks(stream(1), 2..=4);
+        let meanwhile = async {
+            at_gate.await.unwrap();
+            let files: Vec<_> =
+                names(&inner).await.into_iter().filter(|name| matches!(name, Name::Data { .. })).collect();
+            let committed: BTreeSet<_> =
+                Snapshot::load(&inner).await.unwrap().files.into_iter().map(|f| f.path).collect();
+            let old = files.into_iter().find(|name| !committed.contains(&name.to_string())).unwrap();
+            if deleted {
+                inner.objects().delete(&old.path()).await.unwrap();
+            } else {
+                // It takes so long that a vacuum counts the file as garbage.
+                faulty.pass(options.vacuum_grace);
+            }
+            let mut view = View::open(&faulty.store(), &options).await.unwrap();
+            let fence = Rewrite {
+                operation: Operation::Fence,
+                snapshot: view.version(),
+                remove: &[],
+                add: &[],
+                compacted: false,
+                written_at: view.now(),
+            };
+            assert_eq!(commit(&mut view, fence).await.unwrap(), Outcome::Committed { version: 2 });
+            open.send(()).unwrap();
+        };
+        let (outcome, ()) = tokio::join!(sleeper.try_deliver(&batch), meanwhile);
+        assert!(matches!(outcome, Some(Err(Error::FilesTooOld { .. }))), "{outcome:?}");
+        assert_eq!(sleeper.deliver(&batch).await, 1);
+        assert_once(&inner, &blocks(stream(1), 1..=4)).await;
+    }
 }
 
 #[tokio::test]
