@@ -23,6 +23,7 @@ use std::io::{BufWriter, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,6 +56,12 @@ fn main() {
         && command == "feed"
     {
         return feed(Path::new(file), Path::new(socket));
+    }
+    if let [_, command, file, mebibytes] = &args[..]
+        && command == "memory"
+    {
+        let text = std::fs::read(file).expect("the file of the process that started this one");
+        return sink::memory(text, mebibytes.parse::<u64>().expect("a number") << 20);
     }
     let setting = |name: &str, default: usize| {
         std::env::var(name).map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name}={value}")))
@@ -107,13 +114,14 @@ fn main() {
             ours / floor
         );
     }
-    if wanted("sink sizes") || wanted("memory") {
-        let load = load.get_or_init(|| sink::Load::new(&std::fs::read(&input).expect("it exists")));
-        if wanted("sink sizes") {
-            load.sizes();
-        }
-        if wanted("memory") {
-            load.memory();
+    if wanted("sink sizes") {
+        load.get_or_init(|| sink::Load::new(&std::fs::read(&input).expect("it exists"))).sizes();
+    }
+    if wanted("memory") {
+        for mebibytes in ["64", "1024"] {
+            let this = std::env::current_exe().expect("it runs");
+            let done = Command::new(this).arg("memory").arg(&input).arg(mebibytes).status().expect("it starts");
+            assert!(done.success(), "{done}");
         }
     }
     if wanted("gzip levels") {
@@ -240,7 +248,7 @@ fn adaptor_protocol(source: fn(SocketAddr) -> Source, messages: &Path, lines: u6
     let address = listener.local_addr().expect("bound");
     drop(listener);
     run_adaptor(source(address), lines, || {
-        let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
         Some(command.arg("feed").arg(messages).arg(address.to_string()).spawn().expect("this program again"))
     })
 }
@@ -335,7 +343,7 @@ fn adaptor_socket(input: &Path, lines: u64) -> f64 {
 
 /// Another process writes, so that its CPU is not counted.
 fn start_feed(input: &Path, socket: &Path) -> std::process::Child {
-    let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
     command.arg("feed").arg(input).arg(socket).spawn().expect("this program again")
 }
 

@@ -46,7 +46,7 @@ impl Load {
     /// `text`, line by line, as blocks of 16 hosts with 12 categories: the first half of them plain lines, the others
     /// with severity, attributes and, every third one, ids of traces.
     pub fn new(text: &[u8]) -> Self {
-        let blocks = blocks(text);
+        let blocks = blocks(text, 0);
         let lines = blocks.iter().map(|block| block.header().records()).sum();
         let bytes = blocks.iter().map(|block| block.bytes().clone()).collect();
         let mut load = Self { blocks: bytes, lines, settings: settings(), encoded: Vec::new(), encoded_bytes: 0 };
@@ -80,33 +80,10 @@ impl Load {
         for target in [4 << 20, 16 << 20] {
             let folder = tempfile::tempdir().expect("a folder for temporary files");
             let settings = FileSettings { target_file_size: target, ..settings() };
-            let files = self.merge_as(folder.path().to_str().expect("a plain path"), 1, &settings);
+            let files = self.merge_as(folder.path().to_str().expect("a plain path"), &settings);
             let sizes: Vec<String> =
                 files.iter().map(|file| format!("{:.3}", file.size as f64 / target as f64)).collect();
             println!("sink: target {} MiB, files of {} of it", target >> 20, sizes.join(", "));
-        }
-    }
-
-    /// Prints what a merge takes in memory where a batch of 1.1 GiB is cut in files of 64 MiB, and where it is one of 1 GiB.
-    /// All blocks of the batch overlap in time, and 128 MiB of decoded rows may be held.
-    pub fn memory(&self) {
-        let size: u64 = self.encoded_bytes;
-        let copies = ((1100 << 20) / size.max(1)).max(1) as usize;
-        for target_file_size in [64 << 20, 1 << 30] {
-            let folder = tempfile::tempdir().expect("a folder for temporary files");
-            let settings = FileSettings { target_file_size, merge_memory: 128 << 20, ..settings() };
-            // Sets the peak back to what is there now.
-            std::fs::write("/proc/self/clear_refs", "5").expect("Linux");
-            let before = resident("VmRSS:");
-            let files = self.merge_as(folder.path().to_str().expect("a plain path"), copies, &settings);
-            println!(
-                "memory of a merge, {} times the load, files of {} MiB: {} of them, the first of {:.0} MiB, {:.0} MiB more than before",
-                copies,
-                target_file_size >> 20,
-                files.len(),
-                files[0].size as f64 / (1u64 << 20) as f64,
-                (resident("VmHWM:") - before) / 1024.0
-            );
         }
     }
 
@@ -129,19 +106,46 @@ impl Load {
     }
 
     fn merge(&self, url: &str) -> Vec<DataFile> {
-        self.merge_as(url, 1, &self.settings)
+        self.merge_as(url, &self.settings)
     }
 
-    fn merge_as(&self, url: &str, copies: usize, settings: &FileSettings) -> Vec<DataFile> {
-        let store = Store::open(url, &Default::default()).expect("a fresh folder");
+    fn merge_as(&self, url: &str, settings: &FileSettings) -> Vec<DataFile> {
         let blocks: Vec<Block> =
             self.blocks.iter().map(|bytes| Block::parse(bytes.clone()).expect("our own block")).collect();
-        let blocks: Vec<Block> = (0..copies).flat_map(|_| blocks.iter().cloned()).collect();
-        let date = jiff::civil::date(2026, 1, 1);
-        let files = runtime().block_on(merge(&store, &blocks, date, settings)).expect("a fresh folder");
-        assert_eq!(files.iter().map(|file| file.stats.records).sum::<u64>(), self.lines * copies as u64);
+        let files = merge_to(url, &blocks, settings);
+        assert_eq!(files.iter().map(|file| file.stats.records).sum::<u64>(), self.lines);
         files
     }
+}
+
+fn merge_to(url: &str, blocks: &[Block], settings: &FileSettings) -> Vec<DataFile> {
+    let store = Store::open(url, &Default::default()).expect("a fresh folder");
+    let date = jiff::civil::date(2026, 1, 1);
+    runtime().block_on(merge(&store, blocks, date, settings)).expect("a fresh folder")
+}
+
+/// Prints what a merge of about a GiB of Parquet takes of memory beside the blocks, with files of so many bytes. In a process of
+/// its own: the peak is that of the process, and so is what its allocator keeps.
+pub fn memory(text: Vec<u8>, target_file_size: u64) {
+    // A fourth of a text's bytes are left in Parquet.
+    let parts = (4 << 30) / text.len().max(1) as u64 + 1;
+    let blocks: Vec<Block> = (0..parts).flat_map(|part| blocks(&text, part)).collect();
+    drop(text);
+    let settings = FileSettings { target_file_size, merge_memory: 128 << 20, ..settings() };
+    let folder = tempfile::tempdir().expect("a folder for temporary files");
+    // Sets the peak back to what is there now.
+    std::fs::write("/proc/self/clear_refs", "5").expect("Linux");
+    let before = resident("VmRSS:");
+    let files = merge_to(folder.path().to_str().expect("a plain path"), &blocks, &settings);
+    println!(
+        "memory of a merge of {} blocks to files of {} MiB: {} of them, the first of {:.0} MiB, {:.0} MiB beside the blocks' {:.0}",
+        blocks.len(),
+        target_file_size >> 20,
+        files.len(),
+        files[0].size as f64 / (1u64 << 20) as f64,
+        (resident("VmHWM:") - before) / 1024.0,
+        before / 1024.0,
+    );
 }
 
 fn settings() -> FileSettings {
@@ -160,8 +164,9 @@ fn read(file: &[u8]) -> Vec<Vec<RecordBatch>> {
     (0..count).map(row_group).collect()
 }
 
-fn blocks(text: &[u8]) -> Vec<Block> {
-    let mut random = StdRng::seed_from_u64(11);
+/// Those of part `part` are of other streams and of another hour than those of other parts.
+fn blocks(text: &[u8], part: u64) -> Vec<Block> {
+    let mut random = StdRng::seed_from_u64(11 + part);
     let streams: Vec<StreamId> = (0..STREAMS).map(|_| StreamId::random()).collect();
     let keys: Vec<Arc<RunKey>> = (0..CATEGORIES)
         .map(|index| {
@@ -175,7 +180,8 @@ fn blocks(text: &[u8]) -> Vec<Block> {
         .collect();
     let mut encoder = Encoder::default();
     let mut runs: Vec<Rows> = vec![Rows::default(); CATEGORIES];
-    let (mut blocks, mut now, mut raw, mut in_block) = (Vec::new(), 1_700_000_000_000_000_000i64, 0, 0u32);
+    let (mut blocks, mut now, mut raw, mut in_block) =
+        (Vec::new(), 1_700_000_000_000_000_000 + part as i64 * 3_600_000_000_000, 0, 0u32);
     let mut lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).peekable();
     while let Some(line) = lines.next() {
         // A few categories have most of the records.
