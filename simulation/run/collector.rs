@@ -3,9 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use logboom_collector::simulation::Machine;
 use logboom_collector::{Collector, TableSettings};
 use logboom_config::{Globs, Sink};
+use logboom_sink::maintain::{Control, Days};
 use logboom_sink::table::TableOptions;
 use logboom_sink::{Store, maintain};
 use tokio::sync::mpsc;
@@ -60,6 +62,29 @@ impl CollectorMachine {
         Store::from_parts(Arc::new(client), format!("memory://{name}").parse().unwrap())
     }
 
+    /// Somebody compacts the newest day at this machine by hand, whoever maintains the table.
+    pub fn compact_by_hand(&self) {
+        let Some(life) = self.life.lock().unwrap().clone() else { return };
+        let (store, settings) = (self.client(&self.shared.buckets[0], "main", &life), self.maintain_settings());
+        let (trace, name) = (self.shared.trace.clone(), self.name.clone());
+        tokio::spawn(async move {
+            let today = settings.table.clock.now().wall.to_zoned(TimeZone::UTC).date();
+            let done = maintain::compact(&store, &settings, Days::One(today), &Control::default()).await;
+            let commits = done.map_or(0, |done| done.commits);
+            note!(trace, name, "has compacted {today} by hand with {commits} commits");
+        });
+    }
+
+    fn options(&self) -> TableOptions {
+        TableOptions { clock: Arc::new(self.clock.clone()), ..self.shared.plan.options() }
+    }
+
+    fn maintain_settings(&self) -> maintain::Settings {
+        let mut settings = maintain::Settings::from(&Sink::at("memory://"));
+        (settings.table, settings.files) = (self.options(), self.shared.plan.files());
+        settings
+    }
+
     /// Runs the machine until it has been ended for good.
     pub async fn run(self: Arc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
         let mut again = true;
@@ -90,7 +115,7 @@ impl CollectorMachine {
     /// From start to end; whether it is to be started again.
     async fn live(&self, life: &Arc<Life>, commands: &mut mpsc::UnboundedReceiver<Command>) -> Option<bool> {
         let Shared { trace, net, plan, buckets, .. } = &*self.shared;
-        let options = TableOptions { clock: Arc::new(self.clock.clone()), ..plan.options() };
+        let options = self.options();
         let settings = |store: Store| TableSettings { store, files: plan.files(), options: options.clone() };
         let default = self.client(&buckets[0], "main", life);
         let mut stores = vec![default.clone()];
@@ -100,11 +125,7 @@ impl CollectorMachine {
             stores.push(audit.clone());
             routes.push((Globs::new(["audit.*"]).unwrap(), settings(audit)));
         }
-        let maintained = stores.into_iter().map(|store| {
-            let mut settings = maintain::Settings::from(&Sink::at("memory://"));
-            (settings.table, settings.files) = (options.clone(), plan.files());
-            (store, settings)
-        });
+        let maintained = stores.into_iter().map(|store| (store, self.maintain_settings()));
         let (listener, connections) = mpsc::unbounded_channel();
         let machine = Machine {
             default: settings(default),

@@ -40,9 +40,10 @@ pub enum Kind {
     SleepAll,
     CloneSpool,
     RestoreBackup,
+    CompactByHand,
 }
 
-pub const KINDS: [Kind; 26] = [
+pub const KINDS: [Kind; 27] = [
     Kind::KillAdaptor,
     Kind::CutAdaptorPower,
     Kind::RestartAdaptor,
@@ -69,6 +70,7 @@ pub const KINDS: [Kind; 26] = [
     Kind::SleepAll,
     Kind::CloneSpool,
     Kind::RestoreBackup,
+    Kind::CompactByHand,
 ];
 
 /// Copies of one machine that there may be.
@@ -107,7 +109,10 @@ impl World {
                 shared.net.set_latency(chance.within(100..3000));
                 self.later(time, |shared| shared.net.set_latency(20));
             }
-            Kind::DiskSyncErrors => self.disk(&adaptor, time, |faults| faults.sync_errors = 0.2),
+            Kind::DiskSyncErrors => {
+                let odds = *chance.pick(&[0.05, 0.2, 0.5]);
+                self.disk(&adaptor, time, move |faults| faults.sync_errors = odds);
+            }
             Kind::FullDisk => {
                 let capacity = Some(chance.within(1 << 20..(1 << 20) + 30_000));
                 self.disk(&adaptor, time, move |faults| faults.capacity = capacity);
@@ -143,6 +148,7 @@ impl World {
                 self.add_adaptor(name, platter, 1, false);
             }
             Kind::RestoreBackup => self.back_up_and_restore(&adaptor, time),
+            Kind::CompactByHand => collector.compact_by_hand(),
             Kind::CloneSpool => {}
         }
     }

@@ -38,7 +38,6 @@ pub const BUGS: &[Bug] = &[
     quick("skip_first_block", 20),
     // collector
     quick("acknowledge_before_commit", 20),
-    slow("acknowledge_batch_not_marks"),
     quick("mark_one_too_high", 20),
     quick("mark_one_too_low", 20),
     quick("filter_lets_mark_through", 40),
