@@ -32,7 +32,6 @@ pub const BUGS: &[Bug] = &[
     quick("delete_without_folding_positions", 20),
     slow("skip_recovery_sync"),
     slow("accept_torn_tail"),
-    slow("sync_positions_together"),
     // adaptor/src/sender
     quick("trim_when_sent", 20),
     quick("skip_first_block", 20),

@@ -3,12 +3,13 @@
 //! Owns the order of these steps and what happens when one fails:
 //!
 //! 1. encode, append to the segment — nobody knows of it yet;
-//! 2. `fdatasync` — now the blocks are durable;
-//! 3. publish to the index — the sender may read them; the segment's length there is the synced one;
+//! 2. `fdatasync` — now the block is durable;
+//! 3. publish to the index — the sender may read it; the segment's length there is the synced one;
 //! 4. release the receipts — producers are answered.
 //!
-//! Of the blocks that one sync covers, a power cut may keep a later one and not an earlier one. So only one of them may say
-//! where sources stand: it would else say so of lines that are gone.
+//! A sync covers one block. Of several a power cut may keep a later one and not an earlier one, and a start could not tell
+//! that from damage: positions in the later one would speak for lines that are gone, and its mark for a block that another
+//! copy of the spool still has.
 //!
 //! A failed write or sync is final for its segment: it is cut back to what was synced and left, and the same blocks go
 //! under the same numbers to a new one. A failed sync is never tried again on the same file: the kernel may have
@@ -153,7 +154,7 @@ impl Writer {
         while let Some(taken) = intake.taken(self.spool.settings.linger, self.refusing.map(|_| RETRY)).await {
             if let Some(need) = self.refusing
                 && taken.blocks.is_empty()
-                && self.room_for(need).is_some()
+                && self.has_room_for(need)
             {
                 self.refuse_nobody(intake);
             }
@@ -171,8 +172,8 @@ impl Writer {
         abandoned
     }
 
-    fn encode(&mut self, pending: Vec<Pending>) -> Vec<Encoded> {
-        let mut blocks = Vec::with_capacity(pending.len());
+    fn encode(&mut self, pending: Vec<Pending>) -> VecDeque<Encoded> {
+        let mut blocks = VecDeque::with_capacity(pending.len());
         for pending in pending {
             let raw_bytes = pending.raw_bytes();
             let positions = pending.positions.into_iter().map(|(key, value)| Position { key, value }).collect();
@@ -188,24 +189,23 @@ impl Writer {
             let block = block.unwrap_or_else(|error| panic!("a block that cannot be encoded: {error}"));
             self.number += 1;
             self.record += block.header().records();
-            blocks.push(Encoded { block, raw_bytes, ticket: pending.ticket, tried: false });
+            blocks.push_back(Encoded { block, raw_bytes, ticket: pending.ticket, tried: false });
         }
         blocks
     }
 
     /// Syncs, publishes and acknowledges `blocks`, however long that takes; what is done is taken off them.
-    async fn persist(&mut self, blocks: &mut Vec<Encoded>, intake: &Intake) -> Result<(), GaveUp> {
-        while let Some(room) = self.wait_for_room(blocks, intake).await? {
+    async fn persist(&mut self, blocks: &mut VecDeque<Encoded>, intake: &Intake) -> Result<(), GaveUp> {
+        while self.wait_for_room(blocks, intake).await? {
             if planted::bug("acknowledge_unwritten_tail") && intake.is_closed() {
                 blocks.drain(..).for_each(|tail| intake.settle(&tail.ticket, tail.raw_bytes, Settled::Durable));
                 continue;
             }
-            match self.append(blocks, room).await {
-                Ok(count) => {
+            match self.append(&mut blocks[0]).await {
+                Ok(()) => {
                     self.spool.signal_change();
-                    for done in blocks.drain(..count) {
-                        intake.settle(&done.ticket, done.raw_bytes, Settled::Durable);
-                    }
+                    let done = blocks.pop_front().expect("it was just written");
+                    intake.settle(&done.ticket, done.raw_bytes, Settled::Durable);
                 }
                 Err(error) => {
                     error!(%error, "cannot write to the spool; nothing is acknowledged until it works again");
@@ -223,16 +223,16 @@ impl Writer {
         Ok(())
     }
 
-    /// Waits until the spool has room for the first of `blocks`, as `when_full` says; returns how many bytes it has.
-    /// `None` when no block is left, since those that may be were refused.
-    async fn wait_for_room(&mut self, blocks: &mut Vec<Encoded>, intake: &Intake) -> Result<Option<u64>, GaveUp> {
+    /// Waits until the spool has room for the first of `blocks`, as `when_full` says. `false` when no block is left, since
+    /// those that may be were refused.
+    async fn wait_for_room(&mut self, blocks: &mut VecDeque<Encoded>, intake: &Intake) -> Result<bool, GaveUp> {
         let since = Instant::now();
         loop {
-            let Some(first) = blocks.first() else { return Ok(None) };
+            let Some(first) = blocks.front() else { return Ok(false) };
             let need = first.block.bytes().len() as u64;
-            if let Some(room) = self.room_for(need) {
+            if self.has_room_for(need) {
                 self.refuse_nobody(intake);
-                return Ok(Some(room));
+                return Ok(true);
             }
             // What is being written can be trimmed only once it is closed.
             self.roll();
@@ -251,25 +251,24 @@ impl Writer {
             if drops || self.refusing.is_some() || since.elapsed() >= REFUSE_AFTER {
                 self.refuse(blocks, need, if drops { Refusing::All } else { Refusing::Asked }, intake);
                 if blocks.is_empty() {
-                    return Ok(None);
+                    return Ok(false);
                 }
             }
             self.spool.wait_freed(RETRY).await;
         }
     }
 
-    /// How many bytes the spool has room for, if these are at least `need`.
-    fn room_for(&self, need: u64) -> Option<u64> {
+    /// Whether the spool has room for a block of `need` bytes.
+    fn has_room_for(&self, need: u64) -> bool {
         // A new segment may have to be opened for it.
         let limit = self.spool.settings.max_size.saturating_sub(RESERVE_BYTES + segment::HEADER_BYTES as u64);
         let used = self.spool.bytes();
         // A block larger than the whole spool is let through alone rather than never.
-        let fits = used + need <= limit || used <= segment::HEADER_BYTES as u64;
-        fits.then(|| limit.saturating_sub(used).max(need))
+        used + need <= limit || used <= segment::HEADER_BYTES as u64
     }
 
     /// Refuses what may be refused, here and in the intake, until there is room for `need` bytes.
-    fn refuse(&mut self, blocks: &mut Vec<Encoded>, need: u64, refusing: Refusing, intake: &Intake) {
+    fn refuse(&mut self, blocks: &mut VecDeque<Encoded>, need: u64, refusing: Refusing, intake: &Intake) {
         // First the door is closed, so that nothing slips in behind those that are sent away.
         intake.set_refusing(refusing);
         self.refusing = Some(self.refusing.map_or(need, |known| known.min(need)));
@@ -291,7 +290,7 @@ impl Writer {
             }
             self.number += 1;
             self.record += encoded.block.header().records();
-            blocks.push(encoded);
+            blocks.push_back(encoded);
         }
     }
 
@@ -317,44 +316,29 @@ impl Writer {
         false
     }
 
-    /// Appends the first of `blocks`, as many as fit `room` and the segment and one sync but at least one, and syncs
-    /// them. Returns how many.
-    async fn append(&mut self, blocks: &mut [Encoded], room: u64) -> Result<usize, SpoolError> {
+    /// Appends a block, syncs it, and publishes it.
+    async fn append(&mut self, encoded: &mut Encoded) -> Result<(), SpoolError> {
         if self.current.as_ref().is_some_and(|current| current.synced >= self.spool.settings.segment_size) {
             self.roll();
         }
         if self.is_missing() {
             self.abandon_segment();
         }
-        let first = blocks[0].block.header().number;
+        let Encoded { block, tried, .. } = encoded;
         let current = match &mut self.current {
             Some(current) => current,
             None => {
-                let opened = open_segment(&self.spool, self.header, first, self.attempt)?;
+                let opened = open_segment(&self.spool, self.header, block.header().number, self.attempt)?;
                 self.current.insert(opened)
             }
         };
         let start = current.synced;
-        let mut end = start;
-        let (mut count, mut positioned) = (0, false);
-        for Encoded { block, tried, .. } in blocks.iter_mut() {
-            let bytes = block.bytes();
-            let written = end - start;
-            let fits = written + bytes.len() as u64 <= room && start + written < self.spool.settings.segment_size;
-            let is_safe = !positioned || block.header().positions.is_empty() || planted::bug("sync_positions_together");
-            if count > 0 && !(fits && is_safe) {
-                break;
-            }
-            positioned |= !block.header().positions.is_empty();
-            *tried = true;
-            crash::point("spool.write.before");
-            current.file.write_all_at(bytes, end).map_err(SpoolError::io(&current.path, "write"))?;
-            crash::point("spool.write.after");
-            end += bytes.len() as u64;
-            count += 1;
-        }
+        *tried = true;
+        crash::point("spool.write.before");
+        current.file.write_all_at(block.bytes(), start).map_err(SpoolError::io(&current.path, "write"))?;
+        crash::point("spool.write.after");
         if planted::bug("publish_before_sync") {
-            self.publish(&blocks[..count], start, end);
+            self.publish(block, start);
             self.spool.signal_change();
         }
         self.spool.disk.step().await;
@@ -370,12 +354,12 @@ impl Writer {
         if current.file.is_deleted().map_err(SpoolError::io(&current.path, "look at it"))? {
             return Err(SpoolError::io(&current.path, "write")(io::Error::other("somebody has deleted it")));
         }
-        current.synced = end;
+        current.synced = start + block.bytes().len() as u64;
         if !planted::bug("publish_before_sync") {
-            self.publish(&blocks[..count], start, end);
+            self.publish(block, start);
         }
         self.attempt = 0;
-        Ok(count)
+        Ok(())
     }
 
     /// Whether a reader found that the segment that is being written is gone.
@@ -386,16 +370,17 @@ impl Writer {
         current.synced > segment::HEADER_BYTES as u64 && newest.is_none_or(|segment| segment.path != current.path)
     }
 
-    fn publish(&mut self, blocks: &[Encoded], start: u64, end: u64) {
+    /// Lets readers know of a block that begins at offset `start` of the segment.
+    fn publish(&mut self, block: &Block, start: u64) {
         let current = self.current.as_ref().expect("just written");
         let mut index = self.spool.lock();
         let stream = index.streams.get_mut(&self.header.generation).expect("a stream that is written stays");
-        let first = blocks[0].block.header().number;
+        let header = block.header();
         if stream.segments.back().is_none_or(|segment| segment.path != current.path) {
             stream.segments.push_back(Segment {
                 path: current.path.clone(),
-                first,
-                last: first - 1,
+                first: header.number,
+                last: header.number - 1,
                 records: 0,
                 end_record: 0,
                 bytes: 0,
@@ -404,17 +389,16 @@ impl Writer {
             });
         }
         let segment = stream.segments.back_mut().expect("pushed above");
-        for header in blocks.iter().map(|encoded| encoded.block.header()) {
-            assert!(header.number > segment.last, "block numbers grow");
-            segment.last = header.number;
-            segment.records += header.records();
-            segment.end_record = header.first_record + header.records();
-            stream.published = header.number;
-            for position in &header.positions {
-                segment.positions.set((self.header.generation, header.number), &position.key, &position.value);
-            }
+        assert!(header.number > segment.last, "block numbers grow");
+        segment.last = header.number;
+        segment.records += header.records();
+        segment.end_record = header.first_record + header.records();
+        for position in &header.positions {
+            segment.positions.set((self.header.generation, header.number), &position.key, &position.value);
         }
+        stream.published = header.number;
         stream.writing = true;
+        let end = start + block.bytes().len() as u64;
         let before = std::mem::replace(&mut segment.bytes, end);
         debug_assert!(before == 0 || before == start);
         index.bytes += end - before;
