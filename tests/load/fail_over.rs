@@ -127,7 +127,8 @@ fn half_open(rounds: u64) {
     }
     pipeline.pace.end();
     wait_until("the producer ends", PATIENCE, || socket.is_finished());
-    let verdict = pipeline.finish(PATIENCE);
+    // What one that never pauses has filled the spool with meanwhile.
+    let verdict = pipeline.finish(PATIENCE + 10 * PATIENCE * u32::from(rounds > 5));
     let (found, again) = (found.into_iter().max().unwrap(), again.into_iter().max().unwrap());
     println!("half-open: {rounds} times, found within {found:.1?}, blocks taken by another within {again:.1?}");
     verdict.assert_clean("half-open");
