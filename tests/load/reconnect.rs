@@ -71,6 +71,10 @@ fn reconnect(count: usize, away: Duration) {
     let (peak, open, spent) = (memory_peak(pid), descriptors(pid), processor(pid));
     over.store(true, Ordering::SeqCst);
     writer.join().unwrap();
+    // What is not read yet stays in the file, for the next start.
+    wait_until("all lines are read", PATIENCE, || {
+        adaptors.iter().map(|adaptor| adaptor.counters().records_in.get()).sum::<u64>() == pipeline.ledger.sent()
+    });
     // Everybody leaves at once, too.
     let leaving = Instant::now();
     let drains: Vec<_> = adaptors.into_iter().map(|adaptor| runtime.spawn(adaptor.drain())).collect();
