@@ -1,22 +1,24 @@
-//! Rows of several runs, in the order of the merge, as one record batch of [`labelled_schema`].
+//! Rows of several runs, in the order of the merge, as one record batch of [`given_schema`].
+//!
+//! Bodies are not copied: the batch has views of them, and with them holds what the runs were decoded to.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::builder::{BinaryBuilder, Int32Builder, StringBuilder};
-use arrow_array::cast::AsArray;
 use arrow_array::types::ByteArrayType;
 use arrow_array::{
-    Array, ArrayRef, BinaryArray, FixedSizeBinaryArray, GenericByteArray, Int32Array, Int64Array, MapArray,
-    RecordBatch, StringArray, StructArray, TimestampMicrosecondArray, new_null_array,
+    Array, ArrayRef, FixedSizeBinaryArray, GenericByteArray, Int32Array, Int64Array, MapArray, RecordBatch,
+    StringArray, StructArray, TimestampMicrosecondArray, new_null_array,
 };
 use arrow_buffer::{NullBufferBuilder, OffsetBuffer};
 use arrow_schema::{ArrowError, DataType};
+use arrow_select::interleave::interleave;
 
 use super::MergeError;
 use super::run::{DecodedRun, RowRef};
 use crate::Error;
-use crate::parquet::{Labels, labelled_schema};
+use crate::parquet::{Labels, given_schema};
 use crate::schema::file_schema;
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -45,7 +47,7 @@ fn batch(from: &Gather<'_>) -> Result<RecordBatch, ArrowError> {
         from.labels(|run| &run.stream)?,
         Arc::new(Int64Array::from_iter_values(from.each().map(|(run, row)| run.seq(row) as i64))),
     ];
-    RecordBatch::try_new(labelled_schema(), columns)
+    RecordBatch::try_new(given_schema(), columns)
 }
 
 /// Microseconds, rounded down, so that order and day stay.
@@ -108,10 +110,6 @@ impl Texts {
     fn into_texts(self) -> Result<ArrayRef, ArrowError> {
         Ok(Arc::new(StringArray::try_new(OffsetBuffer::new(self.offsets.into()), self.bytes.into(), None)?))
     }
-
-    fn into_binary(self) -> Result<BinaryArray, ArrowError> {
-        BinaryArray::try_new(OffsetBuffer::new(self.offsets.into()), self.bytes.into(), None)
-    }
 }
 
 struct Gather<'a> {
@@ -152,22 +150,27 @@ impl<'a> Gather<'a> {
         Ok(Arc::new(Labels::try_new(self.occurrences.clone(), Arc::new(texts))?))
     }
 
-    /// `body`, and `body_bytes` for those that are not UTF-8.
+    /// `body`, as views of what the runs hold, and `body_bytes` for those that are not UTF-8.
     fn body(&self) -> Result<(ArrayRef, ArrayRef), ArrowError> {
-        let length = |run: &DecodedRun, rows: &Range<usize>| {
-            let offsets = run.body.value_offsets();
-            (offsets[rows.end] - offsets[rows.start]) as usize
-        };
-        let bytes = self.each_span().map(|(run, rows)| length(run, rows)).sum();
-        let mut bodies = Texts::with_capacity(self.rows.len(), bytes);
-        for (run, rows) in self.each_span() {
-            bodies.append_of(&run.body, rows.clone())?;
+        let texts: Vec<&dyn Array> =
+            self.occurring.iter().map(|run| &self.runs[*run as usize].bodies.texts as &dyn Array).collect();
+        let places: Vec<(usize, usize)> = self
+            .occurrences
+            .values()
+            .iter()
+            .zip(self.rows)
+            .map(|(run, row)| (*run as usize, row.row as usize))
+            .collect();
+        let body = interleave(&texts, &places)?;
+        if self.runs.iter().all(|run| run.bodies.originals.is_none()) {
+            return Ok((body, new_null_array(&DataType::Binary, self.rows.len())));
         }
-        let original = bodies.into_binary()?;
-        match StringArray::try_from_binary(original.clone()) {
-            Ok(body) => Ok((Arc::new(body), new_null_array(&DataType::Binary, self.rows.len()))),
-            Err(_) => Ok(lossy(&original)),
+        let mut bytes = BinaryBuilder::new();
+        for (run, row) in self.each() {
+            let originals = run.bodies.originals.as_ref();
+            bytes.append_option(originals.filter(|column| column.is_valid(row)).map(|column| column.value(row)));
         }
+        Ok((body, Arc::new(bytes.finish())))
     }
 
     fn severity_number(&self) -> ArrayRef {
@@ -240,18 +243,17 @@ impl<'a> Gather<'a> {
                 }
                 continue;
             };
-            let (own_keys, own_values) = (own.keys().as_string::<i32>(), own.values().as_string::<i32>());
-            let ends = own.value_offsets();
+            let (own_keys, own_values) = (&own.keys, &own.values);
             if run.key.attributes.is_empty() {
-                let (first, before) = (ends[rows.start], *offsets.last().expect("it begins with one"));
-                let entries = first as usize..ends[rows.end] as usize;
+                let (entries, before) = (own.entries(rows.clone()), *offsets.last().expect("it begins with one"));
+                let first = entries.start as i32;
                 keys.append_of(own_keys, entries.clone())?;
                 values.append_of(own_values, entries)?;
-                offsets.extend(ends[rows.start + 1..=rows.end].iter().map(|end| end - first + before));
+                offsets.extend(own.ends()[rows.start + 1..=rows.end].iter().map(|end| end - first + before));
                 continue;
             }
             for row in rows.clone() {
-                let entries = ends[row] as usize..ends[row + 1] as usize;
+                let entries = own.entries(row..row + 1);
                 if !run.constants.overridden {
                     keys.append_of(&run.constants.keys, 0..run.key.attributes.len())?;
                     values.append_of(&run.constants.values, 0..run.key.attributes.len())?;
@@ -274,23 +276,4 @@ impl<'a> Gather<'a> {
         let offsets = OffsetBuffer::new(offsets.into());
         Ok(Arc::new(MapArray::try_new(field.clone(), offsets, entries, None, *sorted)?))
     }
-}
-
-/// Text for reading where the bytes are not UTF-8, and those bytes beside it.
-fn lossy(original: &BinaryArray) -> (ArrayRef, ArrayRef) {
-    let mut body = StringBuilder::with_capacity(original.len(), original.value_data().len());
-    let mut bytes = BinaryBuilder::new();
-    for value in original.iter().map(Option::unwrap_or_default) {
-        match str::from_utf8(value) {
-            Ok(text) => {
-                body.append_value(text);
-                bytes.append_null();
-            }
-            Err(_) => {
-                body.append_value(String::from_utf8_lossy(value));
-                bytes.append_value(value);
-            }
-        }
-    }
-    (Arc::new(body.finish()), Arc::new(bytes.finish()))
 }
