@@ -2,6 +2,8 @@
 //!
 //! Owns compression, headers of pages and the index of offsets; what is in a page, and its statistics, are the column's.
 
+use std::mem;
+
 use bytes::Bytes;
 use parquet::basic::{Compression, Encoding, PageType};
 use parquet::column::page::{CompressedPage, Page, PageWriteSpec, PageWriter};
@@ -22,6 +24,8 @@ pub struct Chunk {
     /// The encoding of the values of all pages.
     encoding: Encoding,
     pages: TrackedWrite<Vec<u8>>,
+    /// Kept from one page to the next.
+    compressed_page: Vec<u8>,
     count: usize,
     rows: usize,
     /// Bytes of pages with their headers.
@@ -51,6 +55,7 @@ impl Chunk {
             compressor: zstd::bulk::Compressor::new(level.compression_level())?,
             encoding,
             pages: TrackedWrite::new(Vec::new()),
+            compressed_page: Vec::new(),
             count: 0,
             rows: 0,
             compressed: 0,
@@ -61,8 +66,12 @@ impl Chunk {
 
     /// Appends a page with these values of so many rows. Either all pages say how many bytes their texts have or none.
     pub fn push(&mut self, values: &[u8], rows: usize, text_bytes: Option<usize>) -> Result<()> {
+        self.compressed_page.clear();
+        self.compressed_page.reserve(zstd::zstd_safe::compress_bound(values.len()));
+        self.compressor.compress_to_buffer(values, &mut self.compressed_page)?;
+        let compressed = Bytes::from(mem::take(&mut self.compressed_page));
         let page = Page::DataPage {
-            buf: self.compressor.compress(values)?.into(),
+            buf: compressed.clone(),
             num_values: rows as u32,
             encoding: self.encoding,
             def_level_encoding: Encoding::RLE,
@@ -70,6 +79,8 @@ impl Chunk {
             statistics: None,
         };
         let page = write_page(page, values.len(), &mut self.pages)?;
+        // The page is gone, so that this is the only one, and gives back what it was made of.
+        self.compressed_page = compressed.into();
         self.compressed += page.compressed_size;
         self.uncompressed += page.uncompressed_size;
         self.offsets.append_row_count(rows as i64);

@@ -67,6 +67,8 @@ impl Encoder {
     /// Ends the open row group, if there is one.
     pub fn end_row_group(&mut self) -> Result<()> {
         let Some(open) = self.open.take() else { return Ok(()) };
+        // At once: what grows bit by bit is copied again and again.
+        self.file.inner_mut().reserve(open.bytes());
         let mut row_group = self.file.next_row_group()?;
         for column in open.columns {
             let (bytes, result) = match column {
