@@ -2,10 +2,14 @@
 //!
 //! - zstd, sorted by (category, timestamp), with a page index, so that any engine reads only the pages it needs;
 //! - a row group ends with its category unless the category is small, so that a category can be read alone;
-//! - columns that say where a record comes from are encoded by [`labels`], all others by the Parquet library;
+//! - columns that say where a record comes from are encoded by [`labels`], its body by [`bodies`], all others by the Parquet
+//!   library;
 //! - no dictionary and no statistics for bodies: they hardly repeat, nobody asks for their greatest, and both cost time.
 
+mod bodies;
+mod chunk;
 mod encoder;
+mod given;
 mod hybrid;
 mod labels;
 mod pages;
@@ -26,8 +30,9 @@ use parquet::schema::types::ColumnPath;
 use tokio::io::AsyncWriteExt;
 
 use encoder::Encoder;
-use labels::unlabelled_schema;
-pub(crate) use labels::{Labels, labelled, labelled_schema};
+use given::schema_in_file;
+pub(crate) use given::{given, given_schema};
+pub(crate) use labels::Labels;
 use pages::PagesHeld;
 pub(crate) use stats::count;
 
@@ -162,12 +167,11 @@ impl FileWriter {
         self.input.get_or_insert(Input { bytes, bytes_left: 0 }).bytes_left = bytes;
     }
 
-    /// Writes rows that come after all before them in the order of a sink file. The columns that say where they come
-    /// from may have a dictionary each.
+    /// Writes rows that come after all before them in the order of a sink file. They may be in the form of [`given`].
     pub async fn write(&mut self, rows: &RecordBatch) -> Result<(), Error> {
-        let bytes_per_row = rows.get_array_memory_size() as f64 / rows.num_rows().max(1) as f64;
-        let schema = promote::schema_with(&unlabelled_schema(rows.schema_ref()), &self.settings.promote);
-        let mut rest = labelled(rows).map_err(Error::encoding)?;
+        let bytes_per_row = given::bytes(rows) as f64 / rows.num_rows().max(1) as f64;
+        let schema = promote::schema_with(&schema_in_file(rows.schema_ref()), &self.settings.promote);
+        let mut rest = given(rows).map_err(Error::encoding)?;
         if !self.settings.promote.is_empty() {
             rest = promote::append(&rest, &self.settings.promote).map_err(Error::encoding)?;
         }
@@ -229,7 +233,7 @@ impl FileWriter {
 
     /// About how many bytes the open row group has come to: its full pages, and the others by how those compressed.
     fn open_row_group(&self, file: &OpenFile) -> f64 {
-        let full_pages = self.pages.bytes();
+        let full_pages = self.pages.bytes() + file.encoder.full_pages() as u64;
         let other = (file.encoder.open_bytes() as u64).saturating_sub(full_pages);
         full_pages as f64 + other as f64 * self.compression
     }

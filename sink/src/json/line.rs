@@ -7,7 +7,7 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array, BinaryArray, Int32Array, MapArray, RecordBatch, StringArray};
+use arrow_array::{Array, BinaryArray, Int32Array, MapArray, RecordBatch, StringArray, StringViewArray};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
@@ -27,7 +27,7 @@ pub struct Lines<'a> {
     source: TextsOf<'a>,
     severity_number: &'a Int32Array,
     severity_text: &'a StringArray,
-    body: &'a StringArray,
+    body: &'a StringViewArray,
     body_bytes: &'a BinaryArray,
     attributes: &'a MapArray,
     attribute_keys: &'a StringArray,
@@ -58,7 +58,7 @@ impl TextsOf<'_> {
 }
 
 impl<'a> Lines<'a> {
-    /// Of a batch that is [`labelled`](crate::parquet::labelled).
+    /// Of a batch in the form of [`given`](crate::parquet::given).
     pub fn of(rows: &'a RecordBatch) -> Self {
         let text = |name: &str| rows[name].as_string::<i32>();
         let labels = |name: &str| {
@@ -74,7 +74,7 @@ impl<'a> Lines<'a> {
             source: labels("source"),
             severity_number: rows["severity_number"].as_primitive::<Int32Type>(),
             severity_text: text("severity_text"),
-            body: text("body"),
+            body: rows["body"].as_string_view(),
             body_bytes: rows["body_bytes"].as_binary::<i32>(),
             attributes,
             attribute_keys: attributes.keys().as_string::<i32>(),

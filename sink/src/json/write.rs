@@ -19,7 +19,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::index::{Member, write_index};
 use super::line::{Clock, Lines};
-use crate::parquet::{FileSettings, PART_BYTES, count, labelled};
+use crate::parquet::{FileSettings, PART_BYTES, count, given};
 use crate::paths::Name;
 use crate::table::{DataFile, FileStats};
 use crate::{Error, Store};
@@ -82,7 +82,7 @@ impl JsonWriter {
 
     /// Writes rows of one category that come after all before them in the order of a sink file.
     pub async fn write(&mut self, rows: &RecordBatch) -> Result<(), Error> {
-        let rows = &labelled(rows).map_err(Error::encoding)?;
+        let rows = &given(rows).map_err(Error::encoding)?;
         let lines = Lines::of(rows);
         let mut counted = 0;
         for row in 0..rows.num_rows() {

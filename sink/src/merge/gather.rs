@@ -1,24 +1,27 @@
-//! Rows of several runs, in the order of the merge, as one record batch of [`labelled_schema`].
+//! Rows of several runs, in the order of the merge, as one record batch of [`given_schema`].
+//!
+//! Bodies are not copied: the batch has views of them, and with them holds what the runs were decoded to.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::builder::{BinaryBuilder, Int32Builder, StringBuilder};
-use arrow_array::cast::AsArray;
-use arrow_array::types::ByteArrayType;
+use arrow_array::builder::BinaryBuilder;
 use arrow_array::{
-    Array, ArrayRef, BinaryArray, FixedSizeBinaryArray, GenericByteArray, Int32Array, Int64Array, MapArray,
-    RecordBatch, StringArray, StructArray, TimestampMicrosecondArray, new_null_array,
+    Array, ArrayRef, FixedSizeBinaryArray, Int32Array, Int64Array, MapArray, RecordBatch, StringArray, StructArray,
+    TimestampMicrosecondArray, new_null_array,
 };
-use arrow_buffer::{NullBufferBuilder, OffsetBuffer};
+use arrow_buffer::{NullBuffer, NullBufferBuilder, OffsetBuffer};
 use arrow_schema::{ArrowError, DataType};
+use arrow_select::interleave::interleave;
 
 use super::MergeError;
-use super::run::{DecodedRun, RowRef};
+use super::run::{Constants, DecodedRun, RowRef};
 use crate::Error;
-use crate::parquet::{Labels, labelled_schema};
+use crate::parquet::{Labels, given_schema};
 use crate::schema::file_schema;
 
+/// What severities as their sources write them mostly come to.
+const SEVERITY_TEXT_BYTES: usize = 5;
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// The given rows of `runs`, which are all of one category.
@@ -31,12 +34,12 @@ fn batch(from: &Gather<'_>) -> Result<RecordBatch, ArrowError> {
     let (body, body_bytes) = from.body()?;
     let columns: Vec<ArrayRef> = vec![
         instants(from.rows.iter().map(|row| row.timestamp)),
-        instants(from.each().map(|(run, row)| run.observed.value(row))),
+        instants(from.observed()),
         from.labels(|run| &run.key.category)?,
         from.labels(|run| &run.host)?,
         from.labels(|run| &run.key.source)?,
         from.severity_number(),
-        from.severity_text(),
+        from.severity_text()?,
         body,
         body_bytes,
         from.attributes()?,
@@ -45,7 +48,7 @@ fn batch(from: &Gather<'_>) -> Result<RecordBatch, ArrowError> {
         from.labels(|run| &run.stream)?,
         Arc::new(Int64Array::from_iter_values(from.each().map(|(run, row)| run.seq(row) as i64))),
     ];
-    RecordBatch::try_new(labelled_schema(), columns)
+    RecordBatch::try_new(given_schema(), columns)
 }
 
 /// Microseconds, rounded down, so that order and day stay.
@@ -82,18 +85,18 @@ impl Texts {
         Self { bytes: Vec::with_capacity(bytes), offsets }
     }
 
-    /// Adds some of other texts.
-    fn append_of<T: ByteArrayType<Offset = i32>>(
-        &mut self,
-        texts: &GenericByteArray<T>,
-        rows: Range<usize>,
-    ) -> Result<(), ArrowError> {
-        let offsets = texts.value_offsets();
-        let (from, to, at) = (offsets[rows.start], offsets[rows.end], self.end()?);
+    /// Adds some of other texts. There may be more bytes by then than an offset can say: see [`Self::into_texts`].
+    fn append_of(&mut self, texts: &StringArray, rows: Range<usize>) {
+        let offsets = &texts.value_offsets()[rows.start..=rows.end];
+        let (from, to, at) = (offsets[0], offsets[rows.len()], self.bytes.len() as i32);
         self.bytes.extend_from_slice(&texts.value_data()[from as usize..to as usize]);
-        self.end()?;
-        self.offsets.extend(offsets[rows.start + 1..=rows.end].iter().map(|offset| offset - from + at));
-        Ok(())
+        self.offsets.extend(offsets[1..].iter().map(|offset| (offset - from).wrapping_add(at)));
+    }
+
+    /// Adds one text.
+    fn push(&mut self, text: &[u8]) {
+        self.bytes.extend_from_slice(text);
+        self.offsets.push(self.bytes.len() as i32);
     }
 
     /// How many there are.
@@ -101,16 +104,24 @@ impl Texts {
         self.offsets.len() as i32 - 1
     }
 
-    fn end(&self) -> Result<i32, ArrowError> {
-        i32::try_from(self.bytes.len()).map_err(|_| ArrowError::OffsetOverflowError(self.bytes.len()))
+    fn into_texts(self, nulls: Option<NullBuffer>) -> Result<ArrayRef, ArrowError> {
+        if i32::try_from(self.bytes.len()).is_err() {
+            return Err(ArrowError::OffsetOverflowError(self.bytes.len()));
+        }
+        Ok(Arc::new(StringArray::try_new(OffsetBuffer::new(self.offsets.into()), self.bytes.into(), nulls)?))
     }
+}
 
-    fn into_texts(self) -> Result<ArrayRef, ArrowError> {
-        Ok(Arc::new(StringArray::try_new(OffsetBuffer::new(self.offsets.into()), self.bytes.into(), None)?))
-    }
+/// Attributes of rows, one after the other.
+struct Entries {
+    keys: Texts,
+    values: Texts,
+}
 
-    fn into_binary(self) -> Result<BinaryArray, ArrowError> {
-        BinaryArray::try_new(OffsetBuffer::new(self.offsets.into()), self.bytes.into(), None)
+impl Entries {
+    fn append_of(&mut self, keys: &StringArray, values: &StringArray, entries: Range<usize>) {
+        self.keys.append_of(keys, entries.clone());
+        self.values.append_of(values, entries);
     }
 }
 
@@ -152,71 +163,86 @@ impl<'a> Gather<'a> {
         Ok(Arc::new(Labels::try_new(self.occurrences.clone(), Arc::new(texts))?))
     }
 
-    /// `body`, and `body_bytes` for those that are not UTF-8.
+    /// `body`, as views of what the runs hold, and `body_bytes` for those that are not UTF-8.
     fn body(&self) -> Result<(ArrayRef, ArrayRef), ArrowError> {
-        let length = |run: &DecodedRun, rows: &Range<usize>| {
-            let offsets = run.body.value_offsets();
-            (offsets[rows.end] - offsets[rows.start]) as usize
-        };
-        let bytes = self.each_span().map(|(run, rows)| length(run, rows)).sum();
-        let mut bodies = Texts::with_capacity(self.rows.len(), bytes);
-        for (run, rows) in self.each_span() {
-            bodies.append_of(&run.body, rows.clone())?;
+        let texts = self.of_occurring(|run| &run.bodies.texts as &dyn Array);
+        let places = self.occurrences.values().iter().zip(self.rows);
+        let places: Vec<_> = places.map(|(run, row)| (*run as usize, row.row as usize)).collect();
+        let body = interleave(&texts, &places)?;
+        if self.runs.iter().all(|run| run.bodies.originals.is_none()) {
+            return Ok((body, new_null_array(&DataType::Binary, self.rows.len())));
         }
-        let original = bodies.into_binary()?;
-        match StringArray::try_from_binary(original.clone()) {
-            Ok(body) => Ok((Arc::new(body), new_null_array(&DataType::Binary, self.rows.len()))),
-            Err(_) => Ok(lossy(&original)),
+        let mut bytes = BinaryBuilder::new();
+        for (run, row) in self.each() {
+            let originals = run.bodies.originals.as_ref();
+            bytes.append_option(originals.filter(|column| column.is_valid(row)).map(|column| column.value(row)));
         }
+        Ok((body, Arc::new(bytes.finish())))
+    }
+
+    fn observed(&self) -> impl Iterator<Item = i64> {
+        self.each_in(self.of_occurring(|run| &run.observed.values()[..])).map(|(observed, row)| observed[row])
+    }
+
+    /// Something of every run that has some of the rows.
+    fn of_occurring<T>(&self, of: impl Fn(&'a DecodedRun) -> T) -> Vec<T> {
+        self.occurring.iter().map(|run| of(&self.runs[*run as usize])).collect()
+    }
+
+    /// Each row, with what [`Self::of_occurring`] has of its run: a run itself is too large to be asked again for each.
+    fn each_in<T: Copy>(&self, of_occurring: Vec<T>) -> impl Iterator<Item = (T, usize)> {
+        let places = self.occurrences.values().iter().zip(self.rows);
+        places.map(move |(run, row)| (of_occurring[*run as usize], row.row as usize))
     }
 
     fn severity_number(&self) -> ArrayRef {
-        if self.runs.iter().all(|run| run.severity_number.is_none()) {
+        let columns = self.of_occurring(|run| run.severity_number.as_ref().map(|numbers| &numbers.values()[..]));
+        if columns.iter().all(Option::is_none) {
             return new_null_array(&DataType::Int32, self.rows.len());
         }
-        let mut builder = Int32Builder::with_capacity(self.rows.len());
-        for (run, row) in self.each() {
-            let number = run.severity_number.as_ref().map(|numbers| i32::from(numbers.value(row)));
-            builder.append_option(number.filter(|number| *number != 0));
-        }
-        Arc::new(builder.finish())
+        let number = |(numbers, row): (Option<&[u8]>, usize)| numbers.map_or(0, |numbers| i32::from(numbers[row]));
+        let numbers: Vec<i32> = self.each_in(columns).map(number).collect();
+        let valid = NullBuffer::from_iter(numbers.iter().map(|number| *number != 0));
+        Arc::new(Int32Array::new(numbers.into(), Some(valid).filter(|valid| valid.null_count() > 0)))
     }
 
-    fn severity_text(&self) -> ArrayRef {
-        if self.runs.iter().all(|run| run.severity_text.is_none()) {
-            return new_null_array(&DataType::Utf8, self.rows.len());
-        }
-        let mut builder = StringBuilder::new();
-        for (run, row) in self.each() {
-            let texts = run.severity_text.as_ref();
-            builder.append_option(texts.filter(|texts| texts.is_valid(row)).map(|texts| texts.value(row)));
-        }
-        Arc::new(builder.finish())
-    }
-
-    /// Ids in hexadecimal, as people write them in queries.
-    fn ids(
-        &self,
-        column: impl Fn(&DecodedRun) -> Option<&FixedSizeBinaryArray>,
-        bytes: usize,
-    ) -> Result<ArrayRef, ArrowError> {
-        if self.runs.iter().all(|run| column(run).is_none()) {
+    fn severity_text(&self) -> Result<ArrayRef, ArrowError> {
+        let columns = self.of_occurring(|run| run.severity_text.as_ref());
+        if columns.iter().all(Option::is_none) {
             return Ok(new_null_array(&DataType::Utf8, self.rows.len()));
         }
-        let mut digits = Vec::with_capacity(self.rows.len() * bytes * 2);
-        let mut offsets = Vec::with_capacity(self.rows.len() + 1);
-        offsets.push(0);
+        let mut texts = Texts::with_capacity(self.rows.len(), self.rows.len() * SEVERITY_TEXT_BYTES);
         let mut valid = NullBufferBuilder::new(self.rows.len());
-        for (run, row) in self.each() {
-            let id = column(run).filter(|ids| ids.is_valid(row));
-            for byte in id.map_or(&[][..], |ids| ids.value(row)) {
-                digits.extend_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-            }
-            offsets.push(digits.len() as i32);
-            valid.append(id.is_some());
+        for (column, row) in self.each_in(columns) {
+            let text = column.filter(|column| column.is_valid(row)).map(|column| column.value(row));
+            texts.push(text.unwrap_or_default().as_bytes());
+            valid.append(text.is_some());
         }
-        let offsets = OffsetBuffer::new(offsets.into());
-        Ok(Arc::new(StringArray::try_new(offsets, digits.into(), valid.finish())?))
+        texts.into_texts(valid.finish())
+    }
+
+    /// Ids of up to 16 bytes in hexadecimal, as people write them in queries.
+    fn ids(
+        &self,
+        column: impl Fn(&'a DecodedRun) -> Option<&'a FixedSizeBinaryArray>,
+        bytes: usize,
+    ) -> Result<ArrayRef, ArrowError> {
+        let columns = self.of_occurring(column);
+        if columns.iter().all(Option::is_none) {
+            return Ok(new_null_array(&DataType::Utf8, self.rows.len()));
+        }
+        let mut texts = Texts::with_capacity(self.rows.len(), self.rows.len() * bytes * 2);
+        let mut valid = NullBufferBuilder::new(self.rows.len());
+        let mut digits = [0; 32];
+        for (column, row) in self.each_in(columns) {
+            let id = column.filter(|ids| ids.is_valid(row)).map_or(&[][..], |ids| ids.value(row));
+            for (digits, byte) in digits.chunks_exact_mut(2).zip(id) {
+                digits.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+            }
+            texts.push(&digits[..id.len() * 2]);
+            valid.append(!id.is_empty());
+        }
+        texts.into_texts(valid.finish())
     }
 
     /// What the run has in common first, then the record's own, whose keys win.
@@ -228,69 +254,45 @@ impl<'a> Gather<'a> {
             return Ok(new_null_array(map_type, self.rows.len()));
         }
         let bytes = self.each().map(|(run, row)| run.attribute_bytes(row)).sum();
-        let (mut keys, mut values) = (Texts::with_capacity(0, bytes), Texts::with_capacity(0, bytes));
+        let mut all = Entries { keys: Texts::with_capacity(0, bytes), values: Texts::with_capacity(0, bytes) };
         let mut offsets = Vec::with_capacity(self.rows.len() + 1);
         offsets.push(0);
         for (run, rows) in self.each_span() {
+            let Constants { keys, values, .. } = &run.constants;
             let Some(own) = &run.attributes else {
                 for _ in rows.clone() {
-                    keys.append_of(&run.constants.keys, 0..run.key.attributes.len())?;
-                    values.append_of(&run.constants.values, 0..run.key.attributes.len())?;
-                    offsets.push(keys.count());
+                    all.append_of(keys, values, 0..keys.len());
+                    offsets.push(all.keys.count());
                 }
                 continue;
             };
-            let (own_keys, own_values) = (own.keys().as_string::<i32>(), own.values().as_string::<i32>());
-            let ends = own.value_offsets();
-            if run.key.attributes.is_empty() {
-                let (first, before) = (ends[rows.start], *offsets.last().expect("it begins with one"));
-                let entries = first as usize..ends[rows.end] as usize;
-                keys.append_of(own_keys, entries.clone())?;
-                values.append_of(own_values, entries)?;
-                offsets.extend(ends[rows.start + 1..=rows.end].iter().map(|end| end - first + before));
+            if keys.is_empty() {
+                let (entries, before) = (own.entries(rows.clone()), all.keys.count());
+                let first = entries.start as i32;
+                all.append_of(&own.keys, &own.values, entries);
+                offsets.extend(own.ends()[rows.start + 1..=rows.end].iter().map(|end| end - first + before));
                 continue;
             }
             for row in rows.clone() {
-                let entries = ends[row] as usize..ends[row + 1] as usize;
+                let entries = own.entries(row..row + 1);
                 if !run.constants.overridden {
-                    keys.append_of(&run.constants.keys, 0..run.key.attributes.len())?;
-                    values.append_of(&run.constants.values, 0..run.key.attributes.len())?;
+                    all.append_of(keys, values, 0..keys.len());
                 } else {
-                    for (at, (key, _)) in run.key.attributes.iter().enumerate() {
-                        if !entries.clone().any(|entry| own_keys.value(entry) == key) {
-                            keys.append_of(&run.constants.keys, at..at + 1)?;
-                            values.append_of(&run.constants.values, at..at + 1)?;
+                    for (at, key) in keys.iter().flatten().enumerate() {
+                        if !entries.clone().any(|entry| own.keys.value(entry) == key) {
+                            all.append_of(keys, values, at..at + 1);
                         }
                     }
                 }
-                keys.append_of(own_keys, entries.clone())?;
-                values.append_of(own_values, entries)?;
-                offsets.push(keys.count());
+                all.append_of(&own.keys, &own.values, entries);
+                offsets.push(all.keys.count());
             }
         }
         let DataType::Map(field, sorted) = map_type else { unreachable!("it is a map") };
         let DataType::Struct(fields) = field.data_type() else { unreachable!("its entries are structs") };
-        let entries = StructArray::try_new(fields.clone(), vec![keys.into_texts()?, values.into_texts()?], None)?;
+        let entries =
+            StructArray::try_new(fields.clone(), vec![all.keys.into_texts(None)?, all.values.into_texts(None)?], None)?;
         let offsets = OffsetBuffer::new(offsets.into());
         Ok(Arc::new(MapArray::try_new(field.clone(), offsets, entries, None, *sorted)?))
     }
-}
-
-/// Text for reading where the bytes are not UTF-8, and those bytes beside it.
-fn lossy(original: &BinaryArray) -> (ArrayRef, ArrayRef) {
-    let mut body = StringBuilder::with_capacity(original.len(), original.value_data().len());
-    let mut bytes = BinaryBuilder::new();
-    for value in original.iter().map(Option::unwrap_or_default) {
-        match str::from_utf8(value) {
-            Ok(text) => {
-                body.append_value(text);
-                bytes.append_null();
-            }
-            Err(_) => {
-                body.append_value(String::from_utf8_lossy(value));
-                bytes.append_value(value);
-            }
-        }
-    }
-    (Arc::new(body.finish()), Arc::new(bytes.finish()))
 }

@@ -1,13 +1,16 @@
 //! One decoded run, or the rows of it that a window of time wants: its columns, checked, and how far the merge has come
 //! in it.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow_array::builder::{BinaryBuilder, StringViewBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt8Type};
 use arrow_array::{
-    Array, BinaryArray, FixedSizeBinaryArray, Int64Array, MapArray, RecordBatch, StringArray, UInt8Array, UInt32Array,
+    Array, BinaryArray, FixedSizeBinaryArray, Int64Array, MapArray, RecordBatch, StringArray, StringViewArray,
+    UInt8Array, UInt32Array,
 };
 use arrow_schema::{ArrowError, DataType};
 use arrow_select::take::take;
@@ -52,16 +55,74 @@ impl Constants {
     }
 }
 
+/// The attributes that the rows of a run have each for itself, and their parts at hand: a map is slow to ask for them.
+pub struct OwnAttributes {
+    map: MapArray,
+    pub keys: StringArray,
+    pub values: StringArray,
+}
+
+impl OwnAttributes {
+    fn new(map: &MapArray) -> Self {
+        let (keys, values) = (map.keys().as_string().clone(), map.values().as_string().clone());
+        Self { map: map.clone(), keys, values }
+    }
+
+    /// Where those of a row end, and in the first place where those of the first begin.
+    pub fn ends(&self) -> &[i32] {
+        self.map.value_offsets()
+    }
+
+    /// Which entries are those of these rows.
+    pub fn entries(&self, rows: Range<usize>) -> Range<usize> {
+        let ends = self.ends();
+        ends[rows.start] as usize..ends[rows.end] as usize
+    }
+
+    fn bytes(&self, row: usize) -> usize {
+        let entries = self.entries(row..row + 1);
+        let bytes = |texts: &StringArray| {
+            let offsets = texts.value_offsets();
+            (offsets[entries.end] - offsets[entries.start]) as usize
+        };
+        bytes(&self.keys) + bytes(&self.values)
+    }
+}
+
+/// The bodies of a run.
+pub struct Bodies {
+    /// As text, with U+FFFD for what is none.
+    pub texts: StringViewArray,
+    /// As they came, where they are not text; null where they are. There is no column where all are.
+    pub originals: Option<BinaryArray>,
+}
+
+impl Bodies {
+    fn new(bodies: &BinaryArray) -> Self {
+        if let Ok(texts) = StringArray::try_from_binary(bodies.clone()) {
+            return Self { texts: StringViewArray::from(&texts), originals: None };
+        }
+        let mut texts = StringViewBuilder::with_capacity(bodies.len());
+        let mut originals = BinaryBuilder::new();
+        for body in bodies.iter().map(Option::unwrap_or_default) {
+            let text = String::from_utf8_lossy(body);
+            originals.append_option(matches!(text, Cow::Owned(_)).then_some(body));
+            texts.append_value(text);
+        }
+        Self { texts: texts.finish(), originals: Some(originals.finish()) }
+    }
+}
+
 /// A decoded run. Its columns have the right types, no nulls where none may be, and as many rows as announced.
 pub struct DecodedRun {
     pub key: Arc<RunKey>,
     pub host: String,
     pub stream: String,
     pub observed: Int64Array,
-    pub body: BinaryArray,
+    pub bodies: Bodies,
     pub severity_number: Option<UInt8Array>,
     pub severity_text: Option<StringArray>,
-    pub attributes: Option<MapArray>,
+    pub attributes: Option<OwnAttributes>,
     pub trace_id: Option<FixedSizeBinaryArray>,
     pub span_id: Option<FixedSizeBinaryArray>,
     /// Bytes of the block that a row came from, on average.
@@ -94,7 +155,7 @@ impl DecodedRun {
             Some(column) => column.as_primitive::<Int64Type>().clone(),
             None => observed.clone(),
         };
-        let body = columns.required(column::BODY, &DataType::Binary).map_err(wrong)?.as_binary::<i32>().clone();
+        let body = columns.required(column::BODY, &DataType::Binary).map_err(wrong)?.as_binary::<i32>();
         let text = columns.optional(column::SEVERITY_TEXT, &DataType::Utf8).map_err(wrong)?;
         let number = columns.optional(column::SEVERITY_NUMBER, &DataType::UInt8).map_err(wrong)?;
         let attributes = columns.optional(column::ATTRIBUTES, &attributes_type()).map_err(wrong)?;
@@ -123,12 +184,12 @@ impl DecodedRun {
             first_record,
             severity_number: number.map(|column| column.as_primitive::<UInt8Type>().clone()),
             severity_text: text.map(|column| column.as_string::<i32>().clone()),
-            attributes: attributes.map(|column| column.as_map().clone()),
+            attributes: attributes.map(|column| OwnAttributes::new(column.as_map())),
             trace_id: trace_id.map(|column| column.as_fixed_size_binary().clone()),
             span_id: span_id.map(|column| column.as_fixed_size_binary().clone()),
             block_bytes_per_row: f64::from(run.compressed_bytes) / f64::from(run.rows),
             observed,
-            body,
+            bodies: Bodies::new(body),
             timestamp,
             order,
             numbers: None,
@@ -152,20 +213,13 @@ impl DecodedRun {
 
     /// Bytes of the texts of a row: its body and its attributes.
     pub fn row_bytes(&self, row: usize) -> usize {
-        self.attribute_bytes(row) + self.body.value_length(row) as usize
+        // The length of what is viewed is in the view's first half.
+        self.attribute_bytes(row) + self.bodies.texts.views()[row] as u32 as usize
     }
 
     /// Bytes of a row's attributes, those that the run has in common among them.
     pub fn attribute_bytes(&self, row: usize) -> usize {
-        let own = self.attributes.as_ref().map_or(0, |map| {
-            let (from, to) = (map.value_offsets()[row] as usize, map.value_offsets()[row + 1] as usize);
-            let bytes = |texts: &dyn Array| {
-                let offsets = texts.as_string::<i32>().value_offsets();
-                (offsets[to] - offsets[from]) as usize
-            };
-            bytes(map.keys()) + bytes(map.values())
-        });
-        self.constants.bytes + own
+        self.constants.bytes + self.attributes.as_ref().map_or(0, |own| own.bytes(row))
     }
 
     /// Rows that the merge has not taken.
@@ -212,15 +266,19 @@ impl DecodedRun {
         self.numbers = Some(UInt32Array::from_iter_values(numbers));
         self.timestamp = take(&self.timestamp, &rows, None)?.as_primitive::<Int64Type>().clone();
         self.observed = take(&self.observed, &rows, None)?.as_primitive::<Int64Type>().clone();
-        self.body = take(&self.body, &rows, None)?.as_binary::<i32>().clone();
+        // Views alone would keep all that they were of.
+        self.bodies.texts = take(&self.bodies.texts, &rows, None)?.as_string_view().gc();
+        if let Some(column) = &mut self.bodies.originals {
+            *column = take(column, &rows, None)?.as_binary().clone();
+        }
         if let Some(column) = &mut self.severity_number {
             *column = take(column, &rows, None)?.as_primitive::<UInt8Type>().clone();
         }
         if let Some(column) = &mut self.severity_text {
             *column = take(column, &rows, None)?.as_string::<i32>().clone();
         }
-        if let Some(column) = &mut self.attributes {
-            *column = take(column, &rows, None)?.as_map().clone();
+        if let Some(own) = &mut self.attributes {
+            *own = OwnAttributes::new(take(&own.map, &rows, None)?.as_map());
         }
         for column in [&mut self.trace_id, &mut self.span_id].into_iter().flatten() {
             *column = take(column, &rows, None)?.as_fixed_size_binary().clone();

@@ -1,7 +1,7 @@
 //! One sink file on its way from rows to bytes: row groups, and the columns in them.
 //!
 //! Owns where a row group ends that is full; where a file ends is its caller's. Columns are encoded by the Parquet library,
-//! but for those of [`labels`](super::labels).
+//! but for those of [`labels`](super::labels) and for [`bodies`](super::bodies).
 
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
@@ -12,6 +12,7 @@ use parquet::errors::Result;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::writer::SerializedFileWriter;
 
+use super::bodies::{BODY, BodyColumn};
 use super::labels::{LABELS, LabelColumn};
 
 /// See the module.
@@ -29,6 +30,7 @@ struct RowGroup {
 
 enum Column {
     Labels(Box<LabelColumn>),
+    Bodies(Box<BodyColumn>),
     Other(Box<ArrowColumnWriter>),
 }
 
@@ -40,7 +42,7 @@ impl Encoder {
         Ok(Self { schema, file, factory, open: None })
     }
 
-    /// Appends rows that have the file's columns, those of [`LABELS`] as [`Labels`](super::labels::Labels).
+    /// Appends rows that have the file's columns, in the form of [`given`](super::given).
     pub fn write(&mut self, rows: &RecordBatch) -> Result<()> {
         let rows_max = self.file.properties().max_row_group_row_count().unwrap_or(usize::MAX);
         let bytes_max = self.file.properties().max_row_group_bytes().unwrap_or(usize::MAX);
@@ -65,15 +67,19 @@ impl Encoder {
     /// Ends the open row group, if there is one.
     pub fn end_row_group(&mut self) -> Result<()> {
         let Some(open) = self.open.take() else { return Ok(()) };
+        // At once: what grows bit by bit is copied again and again.
+        self.file.inner_mut().reserve(open.bytes());
         let mut row_group = self.file.next_row_group()?;
         for column in open.columns {
-            match column {
-                Column::Other(column) => column.close()?.append_to_row_group(&mut row_group)?,
-                Column::Labels(column) => {
-                    let (bytes, result) = column.close()?;
-                    row_group.append_column(&bytes, result)?;
+            let (bytes, result) = match column {
+                Column::Other(column) => {
+                    column.close()?.append_to_row_group(&mut row_group)?;
+                    continue;
                 }
-            }
+                Column::Labels(column) => column.close()?,
+                Column::Bodies(column) => column.close()?,
+            };
+            row_group.append_column(&bytes, result)?;
         }
         row_group.close()?;
         Ok(())
@@ -101,6 +107,11 @@ impl Encoder {
         self.open.as_ref().map_or(0, RowGroup::bytes)
     }
 
+    /// Of those, the ones of full pages that the library has not written.
+    pub fn full_pages(&self) -> usize {
+        self.open.as_ref().map_or(0, RowGroup::full_pages)
+    }
+
     /// The row groups that are complete.
     pub fn row_groups(&self) -> &[RowGroupMetaData] {
         self.file.flushed_row_groups()
@@ -114,6 +125,7 @@ impl RowGroup {
             [name] if LABELS.contains(&name.as_str()) => {
                 Ok(Column::Labels(Box::new(LabelColumn::new(descr.clone(), file.properties())?)))
             }
+            [name] if name == BODY => Ok(Column::Bodies(Box::new(BodyColumn::new(descr.clone(), file.properties())?))),
             _ => Ok(Column::Other(Box::new(other))),
         };
         let columns: Result<Vec<_>> = file.schema_descr().columns().iter().zip(others).map(column).collect();
@@ -129,8 +141,13 @@ impl RowGroup {
                 column.write(values.as_dictionary())?;
                 continue;
             }
+            if field.name() == BODY {
+                let Column::Bodies(column) = next() else { unreachable!("by its name it has bodies") };
+                column.write(values.as_string_view())?;
+                continue;
+            }
             for leaf in compute_leaves(field, values)? {
-                let Column::Other(column) = next() else { unreachable!("by its name it has no labels") };
+                let Column::Other(column) = next() else { unreachable!("by its name it is the library's") };
                 column.write(&leaf)?;
             }
         }
@@ -138,9 +155,19 @@ impl RowGroup {
         Ok(())
     }
 
+    fn full_pages(&self) -> usize {
+        let bytes = |column: &Column| match column {
+            Column::Labels(column) => column.full_pages(),
+            Column::Bodies(column) => column.full_pages(),
+            Column::Other(_) => 0,
+        };
+        self.columns.iter().map(bytes).sum()
+    }
+
     fn bytes(&self) -> usize {
         let bytes = |column: &Column| match column {
             Column::Labels(column) => column.bytes(),
+            Column::Bodies(column) => column.bytes(),
             Column::Other(column) => column.get_estimated_total_bytes(),
         };
         self.columns.iter().map(bytes).sum()

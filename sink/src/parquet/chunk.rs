@@ -1,0 +1,166 @@
+//! The pages of a column chunk that the Parquet library does not write, and what the file says of them.
+//!
+//! Owns compression, headers of pages and the index of offsets; what is in a page, and its statistics, are the column's.
+
+use std::mem;
+
+use bytes::Bytes;
+use parquet::basic::{Compression, Encoding, PageType};
+use parquet::column::page::{CompressedPage, Page, PageWriteSpec, PageWriter};
+use parquet::column::writer::ColumnCloseResult;
+use parquet::errors::Result;
+use parquet::file::metadata::{ColumnChunkMetaData, ColumnChunkMetaDataBuilder, OffsetIndexBuilder, PageEncodingStats};
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use parquet::file::page_index::offset_index::OffsetIndexMetaData;
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
+use parquet::schema::types::ColumnDescPtr;
+
+/// The chunk of a column that is required and not nested.
+pub struct Chunk {
+    descr: ColumnDescPtr,
+    compression: Compression,
+    compressor: zstd::bulk::Compressor<'static>,
+    /// The encoding of the values of all pages.
+    encoding: Encoding,
+    pages: TrackedWrite<Vec<u8>>,
+    /// Kept from one page to the next.
+    compressed_page: Vec<u8>,
+    count: usize,
+    rows: usize,
+    /// Bytes of pages with their headers.
+    compressed: usize,
+    uncompressed: usize,
+    offsets: OffsetIndexBuilder,
+}
+
+/// A chunk that is complete: its bytes, and what is still to be said of them.
+pub struct ClosedChunk {
+    bytes: Bytes,
+    metadata: ColumnChunkMetaDataBuilder,
+    dictionary: Option<usize>,
+    compressed: usize,
+    rows: usize,
+    offsets: OffsetIndexMetaData,
+}
+
+impl Chunk {
+    /// Of the column `descr`, whose pages all have this encoding.
+    pub fn new(descr: ColumnDescPtr, properties: &WriterProperties, encoding: Encoding) -> Result<Self> {
+        let compression = properties.compression(descr.path());
+        let Compression::ZSTD(level) = compression else { unreachable!("our files are compressed with zstd") };
+        Ok(Self {
+            descr,
+            compression,
+            compressor: zstd::bulk::Compressor::new(level.compression_level())?,
+            encoding,
+            pages: TrackedWrite::new(Vec::new()),
+            compressed_page: Vec::new(),
+            count: 0,
+            rows: 0,
+            compressed: 0,
+            uncompressed: 0,
+            offsets: OffsetIndexBuilder::new(),
+        })
+    }
+
+    /// Appends a page with these values of so many rows. Either all pages say how many bytes their texts have or none.
+    pub fn push(&mut self, values: &[u8], rows: usize, text_bytes: Option<usize>) -> Result<()> {
+        self.compressed_page.clear();
+        self.compressed_page.reserve(zstd::zstd_safe::compress_bound(values.len()));
+        self.compressor.compress_to_buffer(values, &mut self.compressed_page)?;
+        let compressed = Bytes::from(mem::take(&mut self.compressed_page));
+        let page = Page::DataPage {
+            buf: compressed.clone(),
+            num_values: rows as u32,
+            encoding: self.encoding,
+            def_level_encoding: Encoding::RLE,
+            rep_level_encoding: Encoding::RLE,
+            statistics: None,
+        };
+        let page = write_page(page, values.len(), &mut self.pages)?;
+        // The page is gone, so that this is the only one, and gives back what it was made of.
+        self.compressed_page = compressed.into();
+        self.compressed += page.compressed_size;
+        self.uncompressed += page.uncompressed_size;
+        self.offsets.append_row_count(rows as i64);
+        self.offsets.append_offset_and_size(page.offset as i64, page.compressed_size as i32);
+        self.offsets.append_unencoded_byte_array_data_bytes(text_bytes.map(|bytes| bytes as i64));
+        self.count += 1;
+        self.rows += rows;
+        Ok(())
+    }
+
+    /// Bytes of the pages.
+    pub fn bytes(&self) -> usize {
+        self.pages.bytes_written()
+    }
+
+    /// Ends the chunk, which has these many values in a dictionary.
+    pub fn close(mut self, dictionary: Option<(&[u8], usize)>) -> Result<ClosedChunk> {
+        let pages = |page_type, encoding, count| PageEncodingStats { page_type, encoding, count };
+        let mut encodings = vec![Encoding::PLAIN, Encoding::RLE];
+        let mut page_encodings = vec![pages(PageType::DATA_PAGE, self.encoding, self.count as i32)];
+        let mut chunk = TrackedWrite::new(Vec::new());
+        if let Some((values, count)) = dictionary {
+            let page = Page::DictionaryPage {
+                buf: self.compressor.compress(values)?.into(),
+                num_values: count as u32,
+                encoding: Encoding::PLAIN,
+                is_sorted: false,
+            };
+            let page = write_page(page, values.len(), &mut chunk)?;
+            self.compressed += page.compressed_size;
+            self.uncompressed += page.uncompressed_size;
+            encodings.push(self.encoding);
+            page_encodings.insert(0, pages(PageType::DICTIONARY_PAGE, Encoding::PLAIN, 1));
+        }
+        let mut bytes = chunk.into_inner()?;
+        let dictionary = dictionary.map(|_| bytes.len());
+        let pages = self.pages.into_inner()?;
+        match bytes.is_empty() {
+            true => bytes = pages,
+            false => bytes.extend(pages),
+        }
+        let metadata = ColumnChunkMetaData::builder(self.descr)
+            .set_compression(self.compression)
+            .set_encodings(encodings)
+            .set_page_encoding_stats(page_encodings)
+            .set_total_compressed_size(self.compressed as i64)
+            .set_total_uncompressed_size(self.uncompressed as i64)
+            .set_num_values(self.rows as i64);
+        Ok(ClosedChunk {
+            bytes: bytes.into(),
+            metadata,
+            dictionary,
+            compressed: self.compressed,
+            rows: self.rows,
+            offsets: self.offsets.build(),
+        })
+    }
+}
+
+impl ClosedChunk {
+    /// Its bytes and what the file says of them: `more`, and the index of its pages if there is one.
+    pub fn described(
+        self,
+        more: impl FnOnce(ColumnChunkMetaDataBuilder) -> ColumnChunkMetaDataBuilder,
+        column_index: Option<ColumnIndexMetaData>,
+    ) -> Result<(Bytes, ColumnCloseResult)> {
+        let result = ColumnCloseResult {
+            bytes_written: self.compressed as u64,
+            rows_written: self.rows as u64,
+            metadata: more(self.metadata).build()?,
+            bloom_filter: None,
+            column_index,
+            offset_index: Some(self.offsets),
+        };
+        // A dictionary is written last, and comes first.
+        Ok((self.bytes, result.update_dictionary_location(self.dictionary.unwrap_or(0))?))
+    }
+}
+
+/// Writes a page whose bytes are compressed already.
+fn write_page(page: Page, raw: usize, to: &mut TrackedWrite<Vec<u8>>) -> Result<PageWriteSpec> {
+    SerializedPageWriter::new(to).write_page(CompressedPage::new(page, raw))
+}
