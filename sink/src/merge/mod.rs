@@ -18,9 +18,9 @@ use crate::{Error, Store};
 use gather::gather;
 use run::{DecodedRun, RowRef, Window};
 
-/// The most rows that are handed to the writer at once, and about so many are: few enough that what is gathered of them is
-/// still in the processor's cache when it is encoded, and enough that what is done once for each write is nothing.
-const ROWS_PER_WRITE: usize = 4 << 10;
+/// The most rows that are handed to the writer at once, and about so many are. Fewer take no less time, though what is gathered of
+/// them would fit in the processor's cache: the encoder of each column then finds its own things out of it more often.
+const ROWS_PER_WRITE: usize = 16 << 10;
 /// The most bytes that are, unless one row has more.
 const BYTES_PER_WRITE: usize = 8 << 20;
 /// To find the middle of what is held, every so manyth row is looked at.
