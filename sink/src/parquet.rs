@@ -167,7 +167,7 @@ impl FileWriter {
         self.input.get_or_insert(Input { bytes, bytes_left: 0 }).bytes_left = bytes;
     }
 
-    /// Writes rows that come after all before them in the order of a sink file. They may be in the form of [`given`].
+    /// Writes rows that come after all before them in the order of a sink file. They may be in the form of [`given`](given()).
     pub async fn write(&mut self, rows: &RecordBatch) -> Result<(), Error> {
         let bytes_per_row = given::bytes(rows) as f64 / rows.num_rows().max(1) as f64;
         let schema = promote::schema_with(&schema_in_file(rows.schema_ref()), &self.settings.promote);

@@ -58,7 +58,7 @@ impl TextsOf<'_> {
 }
 
 impl<'a> Lines<'a> {
-    /// Of a batch in the form of [`given`](crate::parquet::given).
+    /// Of a batch in the form of [`given`](crate::parquet::given()).
     pub fn of(rows: &'a RecordBatch) -> Self {
         let text = |name: &str| rows[name].as_string::<i32>();
         let labels = |name: &str| {

@@ -42,7 +42,7 @@ impl Encoder {
         Ok(Self { schema, file, factory, open: None })
     }
 
-    /// Appends rows that have the file's columns, in the form of [`given`](super::given).
+    /// Appends rows that have the file's columns, in the form of [`given`](super::given()).
     pub fn write(&mut self, rows: &RecordBatch) -> Result<()> {
         let rows_max = self.file.properties().max_row_group_row_count().unwrap_or(usize::MAX);
         let bytes_max = self.file.properties().max_row_group_bytes().unwrap_or(usize::MAX);

@@ -1,6 +1,6 @@
 //! How rows are given to a writer: with the columns of a file, some of them in a form that is cheaper to make and to encode.
 //!
-//! - Where a record comes from is given as [`Labels`]: a merge knows it of a whole run, not of each row.
+//! - Where a record comes from is given as [`Labels`](super::Labels): a merge knows it of a whole run, not of each row.
 //! - Bodies are given as views, so that a merge need not copy them to put them in order.
 
 use std::sync::{Arc, LazyLock};

@@ -7,7 +7,7 @@ use arrow_array::{Array, RecordBatch, StringArray};
 use super::labels::Labels;
 use crate::table::FileStats;
 
-/// Takes sorted `rows`, in the form of [`given`](super::given), into the statistics of their file.
+/// Takes sorted `rows`, in the form of [`given`](super::given()), into the statistics of their file.
 pub fn count(stats: &mut FileStats, rows: &RecordBatch) {
     stats.records += rows.num_rows() as u64;
     widen_instants(&mut stats.timestamp, rows, "timestamp");
