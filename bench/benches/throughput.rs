@@ -119,8 +119,7 @@ fn main() {
     }
     if wanted("memory") {
         for mebibytes in ["64", "1024"] {
-            let this = std::env::current_exe().expect("it runs");
-            let done = Command::new(this).arg("memory").arg(&input).arg(mebibytes).status().expect("it starts");
+            let done = this_program().arg("memory").arg(&input).arg(mebibytes).status().expect("it starts");
             assert!(done.success(), "{done}");
         }
     }
@@ -248,8 +247,7 @@ fn adaptor_protocol(source: fn(SocketAddr) -> Source, messages: &Path, lines: u6
     let address = listener.local_addr().expect("bound");
     drop(listener);
     run_adaptor(source(address), lines, || {
-        let mut command = Command::new(std::env::current_exe().expect("this program"));
-        Some(command.arg("feed").arg(messages).arg(address.to_string()).spawn().expect("this program again"))
+        Some(this_program().arg("feed").arg(messages).arg(address.to_string()).spawn().expect("this program again"))
     })
 }
 
@@ -341,10 +339,13 @@ fn adaptor_socket(input: &Path, lines: u64) -> f64 {
     run_adaptor(source, lines, || Some(start_feed(input, &socket)))
 }
 
+fn this_program() -> Command {
+    Command::new(std::env::current_exe().expect("this program"))
+}
+
 /// Another process writes, so that its CPU is not counted.
 fn start_feed(input: &Path, socket: &Path) -> std::process::Child {
-    let mut command = Command::new(std::env::current_exe().expect("this program"));
-    command.arg("feed").arg(input).arg(socket).spawn().expect("this program again")
+    this_program().arg("feed").arg(input).arg(socket).spawn().expect("this program again")
 }
 
 fn feed(file: &Path, to: &Path) {

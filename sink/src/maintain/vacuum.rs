@@ -18,7 +18,7 @@ use object_store::{ObjectMeta, ObjectStoreExt};
 use super::{Control, Settings};
 use crate::json::listed_files;
 use crate::paths::{JSON_FOLDER, Name};
-use crate::table::{Operation, Outcome, Rewrite, Snapshot, View, commit, tombstones};
+use crate::table::{Outcome, Rewrite, Snapshot, View, commit, tombstones};
 use crate::{Error, FileFormat, Store};
 
 /// So many objects are deleted between two looks at whether to go on.
@@ -99,14 +99,7 @@ async fn data_objects(store: &Store) -> Result<Vec<ObjectMeta>, Error> {
 async fn fence(store: &Store, settings: &Settings) -> Result<Timestamp, Error> {
     let mut view = View::open_in_any_format(store, &settings.table).await?;
     for _ in 0..FENCE_TRIES {
-        let change = Rewrite {
-            operation: Operation::Fence,
-            snapshot: view.version(),
-            remove: &[],
-            add: &[],
-            compacted: false,
-            written_at: view.now(),
-        };
+        let change = Rewrite::fence(&view);
         if let Outcome::Committed { version } = commit(&mut view, change).await? {
             let name = Name::Commit(version);
             let meta = store.objects().head(&name.path()).await;

@@ -91,26 +91,15 @@ mod tests {
 
     use arrow_array::{ArrayRef, RecordBatch, StringArray};
     use arrow_schema::{DataType, Field, Schema, SchemaRef};
-    use logboom_config::Sink;
     use parquet::arrow::ArrowWriter;
-    use parquet::arrow::arrow_reader::{
-        ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
-    };
-    use parquet::arrow::arrow_writer::ArrowWriterOptions;
-    use parquet::file::metadata::PageIndexPolicy;
+    use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection, RowSelector};
 
     use super::*;
-    use crate::FileSettings;
     use crate::parquet::encoder::Encoder;
+    use crate::parquet::encoder::tests::{open, options};
 
     fn schema(data_type: DataType) -> SchemaRef {
         Arc::new(Schema::new(vec![Field::new(BODY, data_type, false)]))
-    }
-
-    fn options() -> ArrowWriterOptions {
-        let settings = FileSettings { row_group_rows: 70_000, ..FileSettings::from(&Sink::at("memory://")) };
-        let properties = settings.writer_properties().into_builder().set_sorting_columns(None).build();
-        ArrowWriterOptions::new().with_properties(properties)
     }
 
     fn encoded(bodies: &StringArray) -> Bytes {
@@ -131,11 +120,6 @@ mod tests {
         writer.write(&RecordBatch::try_new(schema, vec![Arc::new(bodies.clone())]).unwrap()).unwrap();
         writer.close().unwrap();
         bytes.into()
-    }
-
-    fn open(file: &Bytes) -> ParquetRecordBatchReaderBuilder<Bytes> {
-        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
-        ParquetRecordBatchReaderBuilder::try_new_with_options(file.clone(), options).unwrap()
     }
 
     fn read(builder: ParquetRecordBatchReaderBuilder<Bytes>) -> RecordBatch {

@@ -175,7 +175,7 @@ impl RowGroup {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use arrow_array::{Int64Array, StringArray};
@@ -199,7 +199,7 @@ mod tests {
         Arc::new(Schema::new(vec![text("category"), Field::new("seq", DataType::Int64, false), text("host")]))
     }
 
-    fn options() -> ArrowWriterOptions {
+    pub fn options() -> ArrowWriterOptions {
         let settings = FileSettings { row_group_rows: 70_000, ..FileSettings::from(&Sink::at("memory://")) };
         let properties = settings.writer_properties().into_builder().set_sorting_columns(None).build();
         ArrowWriterOptions::new().with_properties(properties)
@@ -250,7 +250,7 @@ mod tests {
         bytes.into()
     }
 
-    fn open(file: &Bytes) -> ParquetRecordBatchReaderBuilder<Bytes> {
+    pub fn open(file: &Bytes) -> ParquetRecordBatchReaderBuilder<Bytes> {
         let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
         ParquetRecordBatchReaderBuilder::try_new_with_options(file.clone(), options).unwrap()
     }

@@ -66,6 +66,20 @@ pub struct Rewrite<'a> {
     pub written_at: Moment,
 }
 
+impl Rewrite<'_> {
+    /// One that changes nothing: it takes the version after this view.
+    pub fn fence(view: &View) -> Self {
+        Self {
+            operation: Operation::Fence,
+            snapshot: view.version(),
+            remove: &[],
+            add: &[],
+            compacted: false,
+            written_at: view.now(),
+        }
+    }
+}
+
 /// What a rewrite does to the rows of the table. Its name stands in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
