@@ -66,22 +66,33 @@ pub fn replace(disk: &Disk, path: &Path, content: &[u8]) -> io::Result<()> {
 
 /// Deletes the file `path`; one that is gone already is fine.
 pub fn delete(disk: &Disk, path: &Path) -> io::Result<()> {
+    remove(disk, path)?;
+    sync_parent(disk, path)
+}
+
+/// As [`delete`], but a power cut may bring it back until its folder is synced, or is gone for good.
+pub fn remove(disk: &Disk, path: &Path) -> io::Result<()> {
     crash::point("spool.delete.before");
     match disk.remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     crash::point("spool.delete.after");
-    sync_parent(disk, path)
+    Ok(())
 }
 
 /// Deletes the directory `path` if it is empty; one that is gone already is fine.
 pub fn delete_dir(disk: &Disk, path: &Path) -> io::Result<()> {
-    match disk.remove_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove_dir(disk, path)?;
     sync_parent(disk, path)
+}
+
+/// As [`delete_dir`], but a power cut may bring it back until the folder it is in is synced.
+pub fn remove_dir(disk: &Disk, path: &Path) -> io::Result<()> {
+    match disk.remove_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Makes the name of `path` durable.

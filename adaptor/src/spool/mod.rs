@@ -287,22 +287,26 @@ impl Spool {
         self.lock().streams.values().all(|stream| stream.last() <= stream.mark)
     }
 
-    /// The collector has committed `stream` up to `mark`: deletes what is no longer needed. A mark never goes back.
+    /// The collector has committed streams up to `marks`: deletes what is no longer needed. A mark never goes back.
     ///
     /// # Errors
-    /// [`SpoolError::Ahead`] when that block is yet to be written: believing it would delete the block unsent;
-    /// [`SpoolError::Io`] when a file cannot be deleted, which is tried again with the next mark.
-    pub fn trim(&self, id: StreamId, mark: u64) -> Result<(), SpoolError> {
+    /// [`SpoolError::Ahead`] when a block is yet to be written: believing it would delete the block unsent, so then none of
+    /// them is believed; [`SpoolError::Io`] when a file cannot be deleted, which is tried again with the next mark.
+    pub fn trim(&self, marks: &BTreeMap<StreamId, u64>) -> Result<(), SpoolError> {
         let mut index = self.lock();
-        let Some((&generation, stream)) = index.streams.iter_mut().find(|(_, stream)| stream.id == id) else {
-            return Ok(());
-        };
-        if !stream.sealed && mark > stream.published {
-            return Err(SpoolError::Ahead { stream: id, mark, last: stream.published });
+        let mut trimmed = Vec::new();
+        for (&generation, stream) in &index.streams {
+            let Some(&mark) = marks.get(&stream.id) else { continue };
+            if !stream.sealed && mark > stream.published {
+                return Err(SpoolError::Ahead { stream: stream.id, mark, last: stream.published });
+            }
+            trimmed.push((generation, if planted::bug("trim_past_the_mark") { mark + 1 } else { mark }));
         }
-        let mark = if planted::bug("trim_past_the_mark") { mark + 1 } else { mark };
-        stream.mark = stream.mark.max(mark);
-        self.delete_committed(&mut index, generation)
+        for (generation, mark) in &trimmed {
+            let stream = index.streams.get_mut(generation).expect("found above");
+            stream.mark = stream.mark.max(*mark);
+        }
+        self.delete_committed(&mut index, trimmed.into_iter().map(|(generation, _)| generation))
     }
 
     /// Whether something is still here that a mark has passed: deleting it has failed. For a stream that is complete no
@@ -322,51 +326,68 @@ impl Spool {
     pub fn delete_leftovers(&self) -> Result<(), SpoolError> {
         let mut index = self.lock();
         let generations: Vec<u64> = index.streams.keys().copied().collect();
-        generations.into_iter().try_for_each(|generation| self.delete_committed(&mut index, generation))
+        self.delete_committed(&mut index, generations)
     }
 
-    /// Deletes the segments of a stream that the mark has passed, and the stream when it is sealed and empty.
-    fn delete_committed(&self, index: &mut Index, generation: u64) -> Result<(), SpoolError> {
-        let mut passed = 0;
-        let Some(stream) = index.streams.get(&generation) else { return Ok(()) };
-        let deletable = stream.segments.len() - usize::from(stream.writing);
-        while passed < deletable && stream.is_done_with(&stream.segments[passed]) {
-            passed += 1;
+    /// Deletes the segments of streams that their marks have passed, and those streams that are sealed and empty. What many
+    /// streams have in common is synced once: the positions and, where nothing else of a stream is left, its deletion.
+    fn delete_committed(
+        &self,
+        index: &mut Index,
+        generations: impl IntoIterator<Item = u64>,
+    ) -> Result<(), SpoolError> {
+        let (mut passed, mut looked_at) = (Vec::new(), Vec::new());
+        for generation in generations {
+            let Some(stream) = index.streams.get(&generation) else { continue };
+            let deletable = stream.segments.iter().take(stream.segments.len() - usize::from(stream.writing));
+            let count = deletable.take_while(|segment| stream.is_done_with(segment)).count();
+            passed.extend((count > 0).then_some((generation, count)));
+            looked_at.push(generation);
         }
-        self.delete_front(index, generation, passed, None)?;
-        let stream = index.streams.get(&generation).expect("it is here");
-        if stream.sealed && stream.segments.is_empty() {
-            let folder = self.path.join(stream.id.to_string());
-            index.streams.remove(&generation);
-            if let Err(error) = durable::delete_dir(&self.disk, &folder) {
-                warn!(path = %folder.display(), %error, "cannot delete the folder of a stream that is done with");
+        let deleted = self.delete_front(index, &passed, None);
+        let mut gone = None;
+        for generation in looked_at {
+            let Some(stream) = index.streams.get(&generation) else { continue };
+            if stream.sealed && stream.segments.is_empty() {
+                let folder = self.path.join(stream.id.to_string());
+                index.streams.remove(&generation);
+                if let Err(error) = durable::remove_dir(&self.disk, &folder) {
+                    warn!(path = %folder.display(), %error, "cannot delete the folder of a stream that is done with");
+                }
+                gone = Some(folder);
             }
         }
-        Ok(())
+        if let Some(folder) = gone
+            && let Err(error) = durable::sync_parent(&self.disk, &folder)
+        {
+            warn!(path = %self.path.display(), %error, "streams that are done with may come back after a power cut");
+        }
+        deleted
     }
 
-    /// Deletes the first `count` segments of a stream. Positions first: a crash in between leaves a segment whose
-    /// positions are known twice, the other order would forget them. The same goes for the loss, if they are dropped: then
-    /// the loss records in them will never be committed, and what they tell of is owed again.
+    /// Deletes the first segments of streams, each given by its generation and a count. Positions first: a crash in between
+    /// leaves a segment whose positions are known twice, the other order would forget them. The same goes for the loss, if
+    /// they are dropped: then the loss records in them will never be committed, and what they tell of is owed again.
     fn delete_front(
         &self,
         index: &mut Index,
-        generation: u64,
-        count: usize,
+        fronts: &[(u64, usize)],
         dropped: Option<Loss>,
     ) -> Result<(), SpoolError> {
-        if count == 0 {
+        if fronts.is_empty() {
             return Ok(());
         }
         let mut folded = index.folded.clone();
-        for segment in index.streams[&generation].segments.iter().take(count) {
-            match dropped {
-                Some(_) => folded.merge_dropped(&segment.positions),
-                None => folded.merge(&segment.positions),
+        for (generation, count) in fronts {
+            for segment in index.streams[generation].segments.iter().take(*count) {
+                match dropped {
+                    Some(_) => folded.merge_dropped(&segment.positions),
+                    None => folded.merge(&segment.positions),
+                }
             }
-        }
-        if let Some(loss) = dropped {
-            losses::owe(&mut folded, generation, loss);
+            if let Some(loss) = dropped {
+                losses::owe(&mut folded, *generation, loss);
+            }
         }
         // What is about to be deleted counts as held: a crash in between leaves it.
         let held = index.streams.values().flat_map(|stream| &stream.segments);
@@ -376,12 +397,17 @@ impl Spool {
             index.folded = folded;
             index.unsaved = false;
         }
-        let stream = index.streams.get_mut(&generation).expect("the caller found it");
-        for _ in 0..count {
-            let segment = stream.segments.front().expect("counted");
-            durable::delete(&self.disk, &segment.path).map_err(SpoolError::io(&segment.path, "delete the segment"))?;
-            index.bytes -= segment.bytes;
-            stream.segments.pop_front();
+        for (generation, count) in fronts {
+            let stream = index.streams.get_mut(generation).expect("the caller found it");
+            for _ in 0..*count {
+                let segment = stream.segments.front().expect("counted");
+                // The folder goes with the last one; a sync of its name is to come.
+                let goes_with_folder = stream.sealed && stream.segments.len() == 1 && dropped.is_none();
+                let delete = if goes_with_folder { durable::remove } else { durable::delete };
+                delete(&self.disk, &segment.path).map_err(SpoolError::io(&segment.path, "delete the segment"))?;
+                index.bytes -= segment.bytes;
+                stream.segments.pop_front();
+            }
         }
         self.freed.notify_all();
         Ok(())
@@ -412,12 +438,12 @@ impl Spool {
         let (from, end) = (first_record_after(&self.disk, segment, stream.mark), segment.end_record);
         let loss = end.checked_sub(1).filter(|last| from <= *last);
         let loss = loss.map(|last| Loss { stream: stream.id, first: from, last, reason: Reason::DropOldest });
-        self.delete_front(&mut index, generation, 1, loss)?;
+        self.delete_front(&mut index, &[(generation, 1)], loss)?;
         self.losses.notify_one();
         let stream = index.streams.get_mut(&generation).expect("found above");
         let dropped = stream.lose(from, end);
         self.counters.records_dropped_oldest.add(dropped);
-        self.delete_committed(&mut index, generation)?;
+        self.delete_committed(&mut index, [generation])?;
         Ok(Some(dropped))
     }
 
@@ -443,7 +469,7 @@ impl Spool {
                 self.note_damage(&mut index, generation, from, end);
             }
         }
-        self.delete_committed(&mut index, generation)
+        self.delete_committed(&mut index, [generation])
     }
 
     /// A reader found the records from sequence number `from` up to `to` missing or damaged.
@@ -500,7 +526,7 @@ impl Spool {
             index.folded.merge(&segment.positions);
         }
         self.freed.notify_all();
-        self.delete_committed(&mut index, generation)
+        self.delete_committed(&mut index, [generation])
     }
 
     /// Waits until bytes were freed, or `timeout`: blocks the thread, which is the writer's own. In a simulation it waits

@@ -413,7 +413,7 @@ impl Writer {
         if let Some(stream) = index.streams.get_mut(&self.header.generation) {
             stream.writing = false;
         }
-        if let Err(error) = self.spool.delete_committed(&mut index, self.header.generation) {
+        if let Err(error) = self.spool.delete_committed(&mut index, [self.header.generation]) {
             warn!(%error, "cannot delete committed segments; trying again later");
         }
     }
@@ -436,7 +436,7 @@ impl Writer {
         if let Some(stream) = index.streams.get_mut(&self.header.generation) {
             stream.sealed = true;
         }
-        if let Err(error) = self.spool.delete_committed(&mut index, self.header.generation) {
+        if let Err(error) = self.spool.delete_committed(&mut index, [self.header.generation]) {
             warn!(%error, "cannot delete committed segments; the next start will");
         }
         drop(index);

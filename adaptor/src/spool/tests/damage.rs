@@ -59,7 +59,7 @@ fn damage_found_while_the_stream_is_written_hides_nothing_that_comes_later() {
     writing.put(chunk("b3", 3, None));
     assert_eq!(reader.read(1 << 20).unwrap().iter().flat_map(bodies).collect::<Vec<_>>(), records_of_blocks([3]));
     writing.close();
-    spool.trim(stream, 3).unwrap();
+    spool.trim(&[(stream, 3)].into()).unwrap();
     assert!(spool.streams().is_empty());
     assert_eq!((counters.frames_quarantined.get(), counters.records_quarantined.get()), (1, 2));
 }

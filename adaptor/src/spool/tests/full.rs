@@ -151,7 +151,7 @@ fn drop_oldest_counts_exactly_what_it_drops() {
             assert!(spool.bytes() <= ROOM);
             if n == 3 {
                 // Half of what is dropped later is committed, and not dropped.
-                spool.trim(writing.stream, 3).unwrap();
+                spool.trim(&[(writing.stream, 3)].into()).unwrap();
             }
         }
         writing.close();
@@ -208,7 +208,7 @@ fn on_a_full_disk_the_reserve_makes_room_for_the_positions() {
         let stuck = writing.append(chunk("b2", 2000, None));
         std::thread::sleep(Duration::from_millis(900));
         assert!(segments(&settings, stream).len() <= 2, "tries leave nothing behind");
-        spool.trim(stream, 1).unwrap();
+        spool.trim(&[(stream, 1)].into()).unwrap();
         assert!(!folder.path().join("reserve").exists());
         assert!(folder.path().join("positions").exists());
         block_on(stuck.durable()).unwrap();

@@ -136,7 +136,7 @@ impl Image {
         for (generation, blocks) in &found {
             let stream = spool.streams().into_iter().find(|stream| stream.generation == *generation).unwrap();
             if let Some(last) = blocks.last() {
-                spool.trim(stream.id, last.header().number).unwrap();
+                spool.trim(&[(stream.id, last.header().number)].into()).unwrap();
             }
         }
         let _ = read_all(&spool);

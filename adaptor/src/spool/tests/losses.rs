@@ -55,7 +55,7 @@ fn a_loss_that_was_told_of_is_not_owed_and_is_forgotten_once_that_is_committed()
     let writing = Writing::start(&spool);
     fill(&writing, 1..=40);
     // Some room, so that nothing is dropped for the loss record.
-    spool.trim(writing.stream, 39).unwrap();
+    spool.trim(&[(writing.stream, 39)].into()).unwrap();
     assert_eq!(tell(&spool, &writing).len(), 1);
     assert_eq!(spool.owed_losses(), []);
     writing.close();
@@ -76,12 +76,12 @@ fn a_loss_whose_record_is_dropped_in_its_turn_is_owed_again() {
     let writing = Writing::start(&spool);
     fill(&writing, 1..=40);
     // Some room, so that nothing is dropped for the loss record.
-    spool.trim(writing.stream, 38).unwrap();
+    spool.trim(&[(writing.stream, 38)].into()).unwrap();
     let told = tell(&spool, &writing);
     assert_eq!((told.len(), spool.owed_losses().len()), (1, 0));
     // All before the loss record is committed: what is dropped next begins with it, and is no part of what it tells of.
     let before = counters.records_dropped_oldest.get();
-    spool.trim(writing.stream, 40).unwrap();
+    spool.trim(&[(writing.stream, 40)].into()).unwrap();
     fill(&writing, 41..=120);
     let owed = spool.owed_losses();
     let covered = |seq| owed.iter().any(|loss| (loss.first..=loss.last).contains(&seq));
@@ -132,7 +132,7 @@ fn damage_is_owed_before_the_blocks_after_it_can_be_committed() {
     assert_eq!(read, [1, 3, 4]);
     assert_eq!(spool.owed_losses(), expected);
     // The collector commits block 3, then this host crashes: nobody comes by the damage again.
-    spool.trim(stream, 3).unwrap();
+    spool.trim(&[(stream, 3)].into()).unwrap();
     drop((reader, spool));
     let (spool, ..) = open(&settings);
     assert_eq!(spool.owed_losses(), expected);

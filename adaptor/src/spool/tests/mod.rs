@@ -145,7 +145,7 @@ fn drain(spool: &Arc<Spool>) -> Vec<String> {
     let mut all = Vec::new();
     for block in read_all(spool).into_values().flatten() {
         all.extend(bodies(&block));
-        spool.trim(block.header().stream, block.header().number).unwrap();
+        spool.trim(&[(block.header().stream, block.header().number)].into()).unwrap();
     }
     all
 }

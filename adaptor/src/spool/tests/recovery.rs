@@ -39,7 +39,7 @@ fn a_live_stream_is_read_while_it_is_written() {
             writing.put(chunk(&format!("b{n}"), n, None));
             let read = reader.read(1 << 20).unwrap();
             assert_eq!(read.iter().flat_map(bodies).collect::<Vec<_>>(), records_of_blocks([n]));
-            spool.trim(writing.stream, n as u64).unwrap();
+            spool.trim(&[(writing.stream, n as u64)].into()).unwrap();
             assert!(spool.is_drained());
         }
         writing.close();
@@ -53,7 +53,7 @@ fn positions_outlive_the_segments_that_brought_them() {
     let settings = settings(folder.path());
     let (spool, ..) = open(&settings);
     let stream = write_blocks(&spool, 4);
-    spool.trim(stream, 4).unwrap();
+    spool.trim(&[(stream, 4)].into()).unwrap();
     assert!(!settings.path.join(stream.to_string()).exists());
     drop(spool);
     let (spool, recovered, _) = open(&settings);
@@ -84,11 +84,11 @@ fn an_end_is_forgotten_only_when_no_older_block_can_bring_the_position_back() {
     let (spool, found) = positions(spool);
     assert!(found.is_empty());
     // The later stream goes first, then part of the older one: its second segment still says "old".
-    spool.trim(second, 1).unwrap();
-    spool.trim(first, 1).unwrap();
+    spool.trim(&[(second, 1)].into()).unwrap();
+    spool.trim(&[(first, 1)].into()).unwrap();
     let (spool, found) = positions(spool);
     assert!(found.is_empty(), "{found:?}");
-    spool.trim(first, 2).unwrap();
+    spool.trim(&[(first, 2)].into()).unwrap();
     let (spool, found) = positions(spool);
     assert!(found.is_empty(), "{found:?}");
     write_blocks(&spool, 1);
@@ -199,7 +199,7 @@ fn nobody_else_reads_what_is_in_the_spool() {
     bytes[60] ^= 1;
     fs::write(path, bytes).unwrap();
     let _ = read_all(&spool);
-    spool.trim(stream, 1).unwrap();
+    spool.trim(&[(stream, 1)].into()).unwrap();
     let mut seen = Vec::new();
     check(folder.path(), &mut seen);
     for name in ["lock", "reserve", "positions", "quarantine"] {
@@ -235,7 +235,7 @@ fn a_segment_that_somebody_deletes_is_counted_and_reading_goes_on() {
     assert_eq!(counters.records_quarantined.get(), 2);
     let _ = read_all(&spool);
     assert_eq!(counters.records_quarantined.get(), 2, "it is counted once");
-    spool.trim(stream, 3).unwrap();
+    spool.trim(&[(stream, 3)].into()).unwrap();
     assert!(spool.streams().is_empty() && spool.bytes() == 0);
 }
 
@@ -286,8 +286,31 @@ fn a_mark_beyond_what_was_written_is_not_believed() {
     let writing = Writing::start(&spool);
     let stream = writing.stream;
     writing.put(chunk("b1", 1, None));
-    assert!(matches!(spool.trim(stream, 2), Err(SpoolError::Ahead { mark: 2, last: 1, .. })));
+    assert!(matches!(spool.trim(&[(stream, 2)].into()), Err(SpoolError::Ahead { mark: 2, last: 1, .. })));
     writing.put(chunk("b2", 2, None));
     assert_eq!(drain(&spool), records_of_blocks(1..=2));
     writing.close();
+}
+
+#[test]
+fn the_marks_of_many_streams_are_believed_together_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path());
+    let (spool, ..) = open(&settings);
+    let mut marks: BTreeMap<StreamId, u64> = (0..20).map(|_| (write_blocks(&spool, 3), 3)).collect();
+    let partly = *marks.keys().next().unwrap();
+    marks.insert(partly, 1);
+    let writing = Writing::start(&spool);
+    writing.put(chunk("live", 1, None));
+    marks.insert(writing.stream, 2);
+    assert!(matches!(spool.trim(&marks), Err(SpoolError::Ahead { mark: 2, last: 1, .. })));
+    assert_eq!(read_all(&spool).len(), 21, "nothing of it was believed");
+    marks.insert(writing.stream, 1);
+    spool.trim(&marks).unwrap();
+    writing.close();
+    assert_eq!(spool.streams().iter().map(|stream| stream.id).collect::<Vec<_>>(), [partly]);
+    drop(spool);
+    let (spool, recovered, _) = open(&settings);
+    assert_eq!(recovered.positions, BTreeMap::from([("p".into(), "3".into())]));
+    assert_eq!(spool.streams().iter().map(|stream| stream.id).collect::<Vec<_>>(), [partly]);
 }
