@@ -83,7 +83,7 @@ sweep-power:
 
 # Every store that is installed: LOGBOOM_TEST_PYTHON (moto[server]), LOGBOOM_TEST_NODE_MODULES (azurite), radosgw
 stores:
-    cargo test -p logboom-sink --test stores -- --nocapture
+    cargo test -p logboom-sink --test sink stores:: -- --nocapture
 
 # 20,000 seeds of the simulation; or what ARGS say (docs/simulation.md)
 simulate *ARGS="--seeds 20000":

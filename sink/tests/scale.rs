@@ -1,7 +1,7 @@
 //! A table after months of commits, and a day of many small files: what they cost, and what becomes of them.
 //!
 //! The tests in the test command are small. For the figures:
-//! `cargo test --release -p logboom-sink --test scale -- --ignored --nocapture --test-threads 1`
+//! `cargo test --release -p logboom-sink --test sink scale:: -- --ignored --nocapture --test-threads 1`
 //! (`LOGBOOM_SCALE_COMMITS`, `LOGBOOM_SCALE_ROWS` change the size).
 
 use std::collections::{BTreeMap, HashMap};

@@ -10,7 +10,7 @@ use crate::oracle::Record;
 
 const SPOOL: &str = "when_full = \"drop_newest\"\nmax_size = \"2MiB\"\nblock_size = \"16KiB\"\nbuffer_size = \"64KiB\"\nsegment_size = \"64KiB\"\nlinger = \"10ms\"";
 /// Several times what the spool holds.
-const RECORDS: u64 = 2_000;
+const RECORDS: u64 = 800;
 const RECORD_BYTES: usize = 4_000;
 /// So long without an acknowledgement is a standstill.
 const STANDSTILL: Duration = Duration::from_secs(3);

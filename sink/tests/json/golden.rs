@@ -2,7 +2,7 @@
 
 #![expect(clippy::disallowed_types, reason = "it unpacks what it has packed itself")]
 
-use crate::fixture::{Row, batch, members, object, row, settings, store, write};
+use crate::json::fixture::{Row, batch, members, object, row, settings, store, write};
 
 #[tokio::test]
 async fn a_line_is_what_it_always_was() {

@@ -15,8 +15,8 @@ use logboom_sink::table::FileStats;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::fixture::{Row, batch, decode, members, object, row, settings, snapshot_file, store, write};
-use crate::layout::noisy;
+use crate::json::fixture::{Row, batch, decode, members, object, row, settings, snapshot_file, store, write};
+use crate::json::layout::noisy;
 
 /// Good members with their bytes.
 async fn good() -> (Vec<Member>, Vec<u8>) {

@@ -10,7 +10,7 @@ use logboom_sink::FileSettings;
 use logboom_sink::json::{Member, listed_files};
 use logboom_sink::table::FileStats;
 
-use crate::fixture::{Row, batch, members, object, row, settings, snapshot_file, store, write};
+use crate::json::fixture::{Row, batch, members, object, row, settings, snapshot_file, store, write};
 
 /// Rows with bodies of about 100 bytes that hardly compress.
 pub fn noisy(category: &str, count: usize) -> Vec<Row> {

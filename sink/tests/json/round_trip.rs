@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
-use crate::fixture::{Row, batch, decode, members, object, read, row, settings, store, write};
+use crate::json::fixture::{Row, batch, decode, members, object, read, row, settings, store, write};
 
 /// Texts that have gone wrong somewhere, in some program.
 pub const TEXTS: [&str; 16] = [

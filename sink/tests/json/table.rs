@@ -5,8 +5,8 @@ use logboom_sink::table::{Batch, Outcome, Snapshot, TableOptions, View, commit, 
 use logboom_sink::{Error, FileFormat};
 use logboom_wire::StreamId;
 
-use crate::fixture::{batch, row, settings, store, write};
-use crate::layout::noisy;
+use crate::json::fixture::{batch, row, settings, store, write};
+use crate::json::layout::noisy;
 
 fn options(format: FileFormat) -> TableOptions {
     TableOptions { format, ..TableOptions::default() }

@@ -15,9 +15,9 @@ use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
 
-use crate::collector::*;
-use crate::faulty::{Fault, Faulty, StalledClock};
-use crate::server::{Kind, Server};
+use crate::stores::server::{Kind, Server};
+use crate::table::collector::*;
+use crate::table::faulty::{Fault, Faulty, StalledClock};
 
 /// The suite, on stores that `open` gives: each time another empty one, or `None` if there is no such store here.
 macro_rules! conformance {
@@ -47,7 +47,7 @@ macro_rules! conformance {
     };
 }
 
-conformance!(memory, || Some((crate::collector::memory(), None)));
+conformance!(memory, || Some((crate::table::collector::memory(), None)));
 conformance!(folder, || Some(super::fresh_folder()));
 conformance!(s3_moto, || super::fresh(super::Kind::Moto));
 conformance!(s3_ceph, || super::fresh(super::Kind::Ceph));

@@ -11,9 +11,9 @@ use object_store::{ObjectStoreExt, PutMode};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::collector::*;
-use crate::proxy::{Fault, Proxy};
-use crate::server::{Kind, Server};
+use crate::stores::proxy::{Fault, Proxy};
+use crate::stores::server::{Kind, Server};
+use crate::table::collector::*;
 
 /// A fresh table behind a proxy: the proxy, the store through it, and the store itself.
 fn behind_proxy(kind: Kind) -> Option<(Proxy, Store, Store)> {

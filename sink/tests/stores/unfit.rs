@@ -87,7 +87,7 @@ async fn lost_answers_say_nothing_against_a_store() {
 async fn an_unfit_store_is_left_clean() {
     let store = store(Manner::LooksFirst);
     probe(&store, Depth::Start, |_| {}).await.unwrap_err();
-    assert_eq!(crate::collector::names(&store).await, []);
+    assert_eq!(crate::table::collector::names(&store).await, []);
 }
 
 #[tokio::test]

@@ -19,8 +19,8 @@ use logboom_wire::{Record, Rows, RunKey, StreamId, loss};
 use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use crate::collector::{names, options, stream};
-use crate::faulty::StalledClock;
+use crate::table::collector::{names, options, stream};
+use crate::table::faulty::StalledClock;
 
 /// (stream, sequence number) of a record, with its category.
 pub type Row = (String, i64, String);

@@ -19,8 +19,8 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
-use crate::bed::*;
-use crate::collector::{memory, names};
+use crate::table::bed::*;
+use crate::table::collector::{memory, names};
 
 /// Lets so many calls through. Those after it fail; the first of them may still take effect.
 #[derive(Clone, Debug)]

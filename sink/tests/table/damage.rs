@@ -5,7 +5,7 @@ use object_store::ObjectStoreExt;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::collector::*;
+use crate::table::collector::*;
 
 async fn put(store: &Store, name: Name, text: impl Into<Vec<u8>>) {
     store.objects().put(&name.path(), text.into().into()).await.unwrap();

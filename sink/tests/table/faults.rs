@@ -3,8 +3,8 @@ use std::time::Duration;
 use logboom_sink::table::{Batch, Outcome, TableOptions, View, commit};
 use logboom_sink::{Error, Store};
 
-use crate::collector::*;
-use crate::faulty::{Fault, Faulty};
+use crate::table::collector::*;
+use crate::table::faulty::{Fault, Faulty};
 
 /// Delivers blocks while the store does this to the commits; nothing may be lost, doubled or deleted.
 async fn survives(inner: &Store, options: &TableOptions, faults: Vec<Fault>) {

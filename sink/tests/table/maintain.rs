@@ -12,11 +12,11 @@ use logboom_sink::{Error, Store};
 use logboom_wire::loss;
 use object_store::ObjectStoreExt;
 
-use crate::bed::*;
-use crate::collector::{
+use crate::table::bed::*;
+use crate::table::collector::{
     Collector, assert_once, blocks, folder, marks, memory, names, options, put_file, stream, without_retention,
 };
-use crate::faulty::{Faulty, StalledClock, gate};
+use crate::table::faulty::{Faulty, StalledClock, gate};
 
 async fn files(store: &Store) -> Vec<logboom_sink::table::SnapshotFile> {
     Snapshot::load(store).await.unwrap().files

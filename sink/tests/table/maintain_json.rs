@@ -10,9 +10,9 @@ use logboom_sink::table::{Snapshot, SnapshotFile};
 use logboom_sink::{FileFormat, Store};
 use object_store::ObjectStoreExt;
 
-use crate::bed::*;
-use crate::collector::{folder, memory, names};
-use crate::maintain::fill;
+use crate::table::bed::*;
+use crate::table::collector::{folder, memory, names};
+use crate::table::maintain::fill;
 
 async fn bed(store: Store) -> Bed {
     fill(Bed::of(store, FileFormat::Json).await).await

@@ -1,8 +1,8 @@
 use logboom_sink::Store;
 use logboom_sink::table::{Outcome, View};
 
-use crate::collector::*;
-use crate::faulty::{Fault, Faulty};
+use crate::table::collector::*;
+use crate::table::faulty::{Fault, Faulty};
 
 #[tokio::test]
 async fn of_two_collectors_with_the_same_block_one_commits_it() {

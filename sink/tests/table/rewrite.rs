@@ -8,8 +8,8 @@ use logboom_sink::table::{
 use logboom_sink::{Error, Store};
 use object_store::ObjectStoreExt;
 
-use crate::collector::*;
-use crate::faulty::{Fault, Faulty, StalledClock, gate};
+use crate::table::collector::*;
+use crate::table::faulty::{Fault, Faulty, StalledClock, gate};
 
 const MONTH: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 

@@ -8,8 +8,8 @@ use logboom_sink::table::{Clock, Outcome, Rewrite, Snapshot, TableOptions, View,
 use logboom_sink::{Error, Store};
 use object_store::ObjectStoreExt;
 
-use crate::collector::*;
-use crate::faulty::{Fault, Faulty, StalledClock, gate};
+use crate::table::collector::*;
+use crate::table::faulty::{Fault, Faulty, StalledClock, gate};
 
 const MINUTES: Duration = Duration::from_secs(11 * 60);
 const MONTH: Duration = Duration::from_secs(31 * 24 * 60 * 60);

@@ -1,12 +1,12 @@
 //! What a verification costs. Run it with
-//! `cargo test --release -p logboom-sink --test verify -- --ignored --nocapture ten_million_rows`.
+//! `cargo test --release -p logboom-sink --test sink -- --ignored --nocapture ten_million_rows`.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use logboom_sink::verify::{Progress, Scope, verify};
 
-use crate::table::{Table, plain};
+use crate::verify::table::{Table, plain};
 
 /// Millions of rows.
 const MILLIONS: usize = 10;

@@ -7,7 +7,7 @@ use logboom_sink::table::{DataFile, FileStats, write_checkpoint};
 use logboom_sink::verify::{Fault, Scope};
 use object_store::ObjectStoreExt;
 
-use crate::table::{HOSTS, Table, parquet, stream};
+use crate::verify::table::{HOSTS, Table, parquet, stream};
 
 #[tokio::test]
 async fn a_sound_table_is_complete_also_after_a_checkpoint() {

@@ -9,7 +9,7 @@ use logboom_sink::verify::Fault;
 use logboom_sink::{FileFormat, Store};
 use object_store::ObjectStoreExt;
 
-use crate::table::{HOSTS, Table, lost, plain, stream};
+use crate::verify::table::{HOSTS, Table, lost, plain, stream};
 
 async fn table(commits: usize) -> Table {
     Table::of(FileFormat::Json).await.with_commits(commits).await

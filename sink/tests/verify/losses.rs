@@ -11,7 +11,7 @@ use logboom_sink::table::SnapshotFile;
 use logboom_sink::verify::Scope;
 use logboom_wire::loss;
 
-use crate::table::{HOSTS, START, Table, lost, plain, stream};
+use crate::verify::table::{HOSTS, START, Table, lost, plain, stream};
 
 #[tokio::test]
 async fn a_gap_that_a_loss_record_covers_is_explained_and_the_rest_of_it_is_not() {
@@ -66,7 +66,7 @@ async fn what_a_producer_says_of_losses_does_not_count() {
     let mut columns = rows.columns().to_vec();
     columns[at] = std::sync::Arc::new(arrow_array::StringArray::from(vec!["in"; rows.num_rows()]));
     let forged = arrow_array::RecordBatch::try_new(rows.schema(), columns).unwrap();
-    let bytes = crate::table::parquet(&forged);
+    let bytes = crate::verify::table::parquet(&forged);
     let (size, sum) = (bytes.len(), logboom_sink::checksum::to_text(crc32c::crc32c(&bytes)));
     table.put(&path, bytes).await;
     table

@@ -6,7 +6,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use logboom_sink::verify::{Progress, Scope, verify};
 
-use crate::table::{HOSTS, START, Table, lost, plain, stream};
+use crate::verify::table::{HOSTS, START, Table, lost, plain, stream};
 
 /// The stream of host 1 lacks the numbers from 150 to 159.
 async fn with_a_gap() -> Table {

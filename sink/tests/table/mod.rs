@@ -16,11 +16,11 @@
 //! files; `faulty` is the store.
 
 mod bed;
-mod collector;
+pub mod collector;
 mod crashes;
 mod damage;
 mod faults;
-mod faulty;
+pub mod faulty;
 mod life;
 mod maintain;
 mod maintain_json;

@@ -10,14 +10,8 @@
 // Tests wait for other processes, on threads of their own.
 #![allow(clippy::disallowed_methods)]
 
-#[allow(dead_code)]
-#[path = "../table/collector.rs"]
-mod collector;
 mod conformance;
 mod faults;
-#[allow(dead_code)]
-#[path = "../table/faulty.rs"]
-mod faulty;
 mod options;
 mod proxy;
 mod server;

@@ -1,8 +1,6 @@
 //! The merge and the sink files that it writes.
 
-#[path = "merge/any.rs"]
 mod any;
-#[path = "merge/sizes.rs"]
 mod sizes;
 
 use std::sync::Arc;
