@@ -34,6 +34,8 @@ pub struct AdaptorMachine {
     /// A file that grows, and its lines so far.
     pub file: Option<AtomicU64>,
     pub send_expired: AtomicBool,
+    /// After how many effects the power of the next process is cut, if at all.
+    pub doom: Mutex<Option<u64>>,
     pub state: Mutex<State>,
     pub commands: mpsc::UnboundedSender<Command>,
 }
@@ -70,6 +72,11 @@ impl AdaptorMachine {
         }
     }
 
+    /// Cuts the power of the next process after so many effects.
+    pub fn doom_next(&self, effects: u64) {
+        *self.doom.lock().unwrap() = Some(effects);
+    }
+
     /// Whether nothing is left to be sent.
     pub fn is_done(&self) -> bool {
         let state = self.state.lock().unwrap();
@@ -83,7 +90,10 @@ impl AdaptorMachine {
         while again {
             let Shared { trace, chance, net, .. } = &*self.shared;
             let life = Arc::new(Life::new(&self.name, trace));
-            *self.state.lock().unwrap() = State { life: Some(life.clone()), ..State::default() };
+            let doom = self.doom.lock().unwrap().take();
+            doom.iter().for_each(|effects| life.die_after(*effects));
+            *self.state.lock().unwrap() =
+                State { life: Some(life.clone()), cuts_power: doom.is_some(), ..State::default() };
             note!(trace, self.name, "starts");
             let stop = CancellationToken::new();
             let ending = tokio::select! {

@@ -53,6 +53,11 @@ impl MachineClock {
         self.wrong_ms.store(by_ms, Ordering::SeqCst);
     }
 
+    /// It goes on with the time that it had, while that passes.
+    pub fn fall_behind(&self, time: Duration) {
+        self.wrong_ms.fetch_sub(time.as_millis() as i64, Ordering::SeqCst);
+    }
+
     /// Since 1970.
     pub fn since_1970(&self) -> Duration {
         Duration::from_millis(self.now().wall.as_millisecond().max(0) as u64)

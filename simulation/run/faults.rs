@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::adaptor::{AdaptorMachine, Command as ToAdaptor};
-use crate::collector::Command as ToCollector;
+use crate::collector::{CollectorMachine, Command as ToCollector};
 use crate::disk::DiskFaults;
 use crate::store::StoreFaults;
 use crate::trace::note;
@@ -41,9 +41,11 @@ pub enum Kind {
     CloneSpool,
     RestoreBackup,
     CompactByHand,
+    SuspendCollector,
+    StartOnBadDisk,
 }
 
-pub const KINDS: [Kind; 27] = [
+pub const KINDS: [Kind; 29] = [
     Kind::KillAdaptor,
     Kind::CutAdaptorPower,
     Kind::RestartAdaptor,
@@ -71,6 +73,8 @@ pub const KINDS: [Kind; 27] = [
     Kind::CloneSpool,
     Kind::RestoreBackup,
     Kind::CompactByHand,
+    Kind::SuspendCollector,
+    Kind::StartOnBadDisk,
 ];
 
 /// Copies of one machine that there may be.
@@ -148,7 +152,15 @@ impl World {
                 self.add_adaptor(name, platter, 1, false);
             }
             Kind::RestoreBackup => self.back_up_and_restore(&adaptor, time),
-            Kind::CompactByHand => collector.compact_by_hand(),
+            Kind::CompactByHand if chance.hits(0.5) => collector.compact_by_hand(),
+            Kind::CompactByHand => self.collectors.iter().for_each(|collector| collector.compact_by_hand()),
+            Kind::SuspendCollector => self.suspend(&collector),
+            Kind::StartOnBadDisk => {
+                let odds = *chance.pick(&[0.2, 0.5]);
+                self.disk(&adaptor, time, move |faults| faults.sync_errors = odds);
+                adaptor.doom_next(chance.within(3..60));
+                adaptor.kill(0, false, None);
+            }
             Kind::CloneSpool => {}
         }
     }
@@ -167,6 +179,24 @@ impl World {
             // Down first: what it would promise from now on would be forgotten as well.
             adaptor.kill(0, true, Some(platter));
             shared.ledger.set_back(&promised, |producer| producer.starts_with(&producers));
+        });
+    }
+
+    /// A virtual machine is suspended for hours, and its clocks go on with the time that they had; perhaps while a call of
+    /// it is on its way.
+    fn suspend(&self, collector: &Arc<CollectorMachine>) {
+        let chance = &self.shared.chance;
+        let slow = if chance.hits(0.5) { 0.8 } else { 0.0 };
+        collector.store_faults.lock().unwrap().slow = slow;
+        let (after, frozen) = (chance.millis(0..3000), chance.millis(500..15_000));
+        let hours = chance.within(1..30);
+        let collector = collector.clone();
+        self.later(after, move |shared| {
+            note!(shared.trace, "fault", "{} is suspended for {hours} h, and {frozen:?}", collector.name);
+            collector.life.lock().unwrap().iter().for_each(|life| life.freeze(frozen));
+            let time = Duration::from_secs(hours * 60 * 60);
+            shared.date.skip(time);
+            collector.clock.fall_behind(time);
         });
     }
 
@@ -190,7 +220,9 @@ impl World {
             self.collectors.iter().enumerate().filter(|(at, _)| only.is_none_or(|only| only == *at)).collect();
         let faults: Vec<_> = of.into_iter().map(|(_, collector)| collector.store_faults.clone()).collect();
         faults.iter().for_each(|faults| begin(&mut faults.lock().unwrap()));
-        self.later(time, move |_| faults.iter().for_each(|faults| *faults.lock().unwrap() = StoreFaults::default()));
+        self.later(time, move |shared| {
+            faults.iter().for_each(|faults| *faults.lock().unwrap() = StoreFaults::usual(&shared.plan))
+        });
     }
 
     fn later(&self, after: Duration, what: impl FnOnce(&crate::world::Shared) + Send + 'static) {
@@ -209,6 +241,7 @@ impl World {
         for adaptor in &self.adaptors {
             *adaptor.disk_faults.lock().unwrap() = DiskFaults::default();
             adaptor.clock.set_wrong(0);
+            *adaptor.doom.lock().unwrap() = None;
             adaptor.state.lock().unwrap().life.iter().for_each(|life| life.spare());
         }
         for collector in &self.collectors {

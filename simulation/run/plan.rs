@@ -26,6 +26,8 @@ pub struct Plan {
     pub maintained: bool,
     /// Which kinds of fault this run has, of all of them.
     pub kinds: Vec<bool>,
+    /// How probable it is, all the time, that a commit lands and its answer gets lost.
+    pub lost_commits: f64,
     /// The mean time between two records of a producer, ms.
     pub pace_ms: u64,
     pub flush: Duration,
@@ -51,6 +53,7 @@ impl Plan {
             routed: chance.hits(0.4),
             maintained: chance.hits(0.5),
             kinds: (0..kinds).map(|_| chance.hits(share)).collect(),
+            lost_commits: *chance.pick(&[0.0, 0.0, 0.0, 0.2, 0.6]),
             pace_ms: chance.within(150..800),
             flush: chance.millis(200..2500),
             memory: 1 << chance.within(14..22),

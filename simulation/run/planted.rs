@@ -26,7 +26,6 @@ pub const BUGS: &[Bug] = &[
     slow("replace_without_sync"),
     slow("publish_before_sync"),
     slow("acknowledge_unwritten_tail"),
-    slow("refuse_what_was_written"),
     quick("reuse_stream_id", 20),
     quick("trim_past_the_mark", 20),
     quick("delete_without_folding_positions", 20),

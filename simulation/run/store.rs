@@ -27,6 +27,7 @@ use tokio::time::Instant;
 use crate::chance::Chance;
 use crate::clock::Date;
 use crate::life::Life;
+use crate::plan::Plan;
 use crate::trace::{Trace, note};
 
 /// A client gives up after this.
@@ -63,6 +64,8 @@ pub struct StoreFaults {
     pub refused: f64,
     /// A call is done, and answered with an error.
     pub unanswered: f64,
+    /// A commit is done, and answered with an error.
+    pub lost_commits: f64,
     /// A put that must create is answered with "exists already", whether it was done or not.
     pub confused: f64,
     /// A call takes seconds.
@@ -71,6 +74,13 @@ pub struct StoreFaults {
     pub late: f64,
     /// A listing does not have what came in the last seconds.
     pub stale: f64,
+}
+
+impl StoreFaults {
+    /// What goes wrong all the time.
+    pub fn usual(plan: &Plan) -> Self {
+        Self { lost_commits: plan.lost_commits, ..Self::default() }
+    }
 }
 
 /// What becomes of a call.
@@ -248,9 +258,15 @@ impl ObjectStore for Client {
                 false => self.bucket.put(path, bytes, create).map(done),
             };
         }
-        let fate = self.begin(create).await;
-        if fate != Fate::Well && matches!(Name::parse(path), Some(Name::Commit(_))) {
-            self.trace.count_ambiguous();
+        let mut fate = self.begin(create).await;
+        if matches!(Name::parse(path), Some(Name::Commit(_))) {
+            let lost = self.faults.lock().unwrap().lost_commits;
+            if fate == Fate::Well && self.chance.hits(lost) {
+                fate = Fate::Unanswered;
+            }
+            if fate != Fate::Well {
+                self.trace.count_ambiguous();
+            }
         }
         if matches!(fate, Fate::Refused | Fate::ExistsNotDone) {
             note!(self.trace, self.life.name, "{} put {path}: {fate:?}", self.name);

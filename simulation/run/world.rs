@@ -20,7 +20,7 @@ use crate::life::Life;
 use crate::net::Net;
 use crate::oracle::{Table, Verdict, judge};
 use crate::plan::Plan;
-use crate::store::{Bucket, Client};
+use crate::store::{Bucket, Client, StoreFaults};
 use crate::trace::{Trace, note};
 
 /// So long after the last fault everything has to be committed.
@@ -144,7 +144,7 @@ impl World {
             name: name.to_owned(),
             shared: self.shared.clone(),
             clock: MachineClock::new(&self.shared.date),
-            store_faults: Arc::default(),
+            store_faults: Arc::new(Mutex::new(StoreFaults::usual(&self.shared.plan))),
             life: Mutex::default(),
             cuts_power: Mutex::default(),
             running: Mutex::default(),
@@ -165,6 +165,7 @@ impl World {
             sockets,
             file: file.then(AtomicU64::default),
             send_expired: AtomicBool::new(false),
+            doom: Mutex::default(),
             state: Mutex::default(),
             commands,
         });

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 
@@ -36,10 +37,15 @@ impl Authority {
 
     /// The same for these names and addresses.
     pub fn sign_for(&self, names: &[&str], file: &str, last_year: i32) -> (PathBuf, PathBuf) {
+        self.sign_until(names, file, date_time_ymd(last_year, 12, 31).into())
+    }
+
+    /// The same, good until a moment, to the second.
+    pub fn sign_until(&self, names: &[&str], file: &str, until: SystemTime) -> (PathBuf, PathBuf) {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.not_before = date_time_ymd(2020, 1, 1);
-        params.not_after = date_time_ymd(last_year, 12, 31);
+        params.not_after = until.into();
         let key = KeyPair::generate().unwrap();
         let files = (self.folder.join(format!("{file}.pem")), self.folder.join(format!("{file}.key")));
         fs::write(&files.0, params.signed_by(&key, &self.issuer).unwrap().pem()).unwrap();

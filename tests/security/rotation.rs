@@ -1,12 +1,12 @@
-//! Certificates, authorities and tokens change under load, and nobody notices.
+//! Certificates, authorities and tokens change under load, and nobody notices; or they run out, and everybody does.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use logboom_config::TokenHash;
 
 use super::{Secured, TOKEN};
-use crate::harness::{Authority, PATIENCE, Plan};
+use crate::harness::{Authority, PATIENCE, Plan, wait_until};
 
 /// Long enough for every process to see what has changed.
 const SEEN: Duration = Duration::from_millis(2500);
@@ -72,4 +72,55 @@ fn certificates_and_tokens_that_change_under_load_lose_nothing() {
     for adaptor in &secured.pipeline.adaptors {
         assert!(adaptor.node.log().contains("changed files are in force"));
     }
+}
+
+/// A certificate that is good while its connection is made, and not for long.
+struct RunsOut {
+    /// File and names.
+    certificate: (&'static str, &'static [&'static str]),
+    /// What the adaptor says once it is over.
+    said: &'static str,
+}
+
+const RUNS_OUT: [RunsOut; 2] = [
+    RunsOut {
+        certificate: ("adaptor", &["web-1.example"]),
+        said: "refused (Token): the peer's certificate is wrong: certificate expired",
+    },
+    RunsOut {
+        certificate: ("collector", &["localhost", "127.0.0.1"]),
+        said: "no TLS with the collector: the peer's certificate is wrong: certificate expired",
+    },
+];
+
+impl RunsOut {
+    fn check(&self) {
+        const RECORDS: u64 = 200;
+        // Long enough to start on a busy machine.
+        const LIFE: Duration = Duration::from_secs(15);
+        let mut secured = Secured::new(Plan::default());
+        let (file, names) = self.certificate;
+        let until = SystemTime::now() + LIFE;
+        secured.put(secured.ours.sign_until(names, file, until), file);
+        secured.start();
+        let producer = secured.pipeline.socket_producer(0, RECORDS, 100);
+        secured.pipeline.pace.allow(RECORDS / 2);
+        wait_until("the first half is in the table", PATIENCE, || secured.pipeline.judge().rows == RECORDS / 2);
+        let adaptor = &secured.pipeline.adaptors[0].node;
+        assert!(!adaptor.log().contains("expired"), "{}", adaptor.log());
+        adaptor.wait_for(self.said, PATIENCE);
+        assert!(SystemTime::now() > until);
+        secured.pipeline.pace.allow(RECORDS);
+        producer.join();
+        assert_eq!(secured.pipeline.judge().rows, RECORDS / 2, "nothing goes to whoever may not be spoken to");
+        secured.put(secured.ours.sign_for(names, file, 2099), file);
+        let verdict = secured.pipeline.finish(PATIENCE);
+        verdict.assert_clean(file);
+        assert_eq!(verdict.acknowledged, RECORDS);
+    }
+}
+
+#[test]
+fn a_certificate_that_runs_out_ends_its_connection_and_the_next_one_goes_on() {
+    std::thread::scope(|scope| RUNS_OUT.iter().for_each(|case| drop(scope.spawn(|| case.check()))));
 }

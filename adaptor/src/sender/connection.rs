@@ -274,7 +274,7 @@ impl Connection<'_> {
         Ok(false)
     }
 
-    /// The streams to send of, the oldest first, and how much of each.
+    /// The streams to send of, a bounded count, the oldest first, and how much of each.
     fn sendable<'s>(
         &self,
         streams: &'s [StreamStatus],
@@ -294,7 +294,12 @@ impl Connection<'_> {
                 return Err(ConnectionError::UsedUp);
             }
         }
-        unsent.truncate(OPEN_STREAMS_MAX);
+        if unsent.len() > OPEN_STREAMS_MAX {
+            // The newest is one of them: what is written now need not wait until all earlier runs are through.
+            let newest = unsent.pop();
+            unsent.truncate(OPEN_STREAMS_MAX - 1);
+            unsent.extend(newest);
+        }
         Ok(unsent)
     }
 

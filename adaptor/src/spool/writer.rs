@@ -68,7 +68,7 @@ struct Current {
 
 impl Encoded {
     fn may_be_refused(&self) -> bool {
-        self.ticket.lane() == Lane::Refusable && (!self.tried || planted::bug("refuse_what_was_written"))
+        self.ticket.lane() == Lane::Refusable
     }
 }
 
@@ -80,8 +80,6 @@ struct Encoded {
     block: Block,
     raw_bytes: usize,
     ticket: Arc<Ticket>,
-    /// A write of it was tried, so that parts of it may lie in a segment that was left: its number is taken.
-    tried: bool,
 }
 
 /// Also when the writer panics, nobody may go on waiting for what will never come.
@@ -189,7 +187,7 @@ impl Writer {
             let block = block.unwrap_or_else(|error| panic!("a block that cannot be encoded: {error}"));
             self.number += 1;
             self.record += block.header().records();
-            blocks.push_back(Encoded { block, raw_bytes, ticket: pending.ticket, tried: false });
+            blocks.push_back(Encoded { block, raw_bytes, ticket: pending.ticket });
         }
         blocks
     }
@@ -201,7 +199,7 @@ impl Writer {
                 blocks.drain(..).for_each(|tail| intake.settle(&tail.ticket, tail.raw_bytes, Settled::Durable));
                 continue;
             }
-            match self.append(&mut blocks[0]).await {
+            match self.append(&blocks[0].block).await {
                 Ok(()) => {
                     self.spool.signal_change();
                     let done = blocks.pop_front().expect("it was just written");
@@ -267,7 +265,8 @@ impl Writer {
         used + need <= limit || used <= segment::HEADER_BYTES as u64
     }
 
-    /// Refuses what may be refused, here and in the intake, until there is room for `need` bytes.
+    /// Refuses what may be refused, here and in the intake, until there is room for `need` bytes. Nothing of it was ever
+    /// written, so its numbers are free: a block whose write failed had room then, and nobody but this writer takes room.
     fn refuse(&mut self, blocks: &mut VecDeque<Encoded>, need: u64, refusing: Refusing, intake: &Intake) {
         // First the door is closed, so that nothing slips in behind those that are sent away.
         intake.set_refusing(refusing);
@@ -317,14 +316,13 @@ impl Writer {
     }
 
     /// Appends a block, syncs it, and publishes it.
-    async fn append(&mut self, encoded: &mut Encoded) -> Result<(), SpoolError> {
+    async fn append(&mut self, block: &Block) -> Result<(), SpoolError> {
         if self.current.as_ref().is_some_and(|current| current.synced >= self.spool.settings.segment_size) {
             self.roll();
         }
         if self.is_missing() {
             self.abandon_segment();
         }
-        let Encoded { block, tried, .. } = encoded;
         let current = match &mut self.current {
             Some(current) => current,
             None => {
@@ -333,7 +331,6 @@ impl Writer {
             }
         };
         let start = current.synced;
-        *tried = true;
         crash::point("spool.write.before");
         current.file.write_all_at(block.bytes(), start).map_err(SpoolError::io(&current.path, "write"))?;
         crash::point("spool.write.after");

@@ -168,7 +168,7 @@ fn frame_offsets(path: &Path) -> Vec<u64> {
     let file = Disk::default().open(path).unwrap();
     let length = file.length().unwrap();
     let mut offsets = vec![super::segment::HEADER_BYTES as u64];
-    while let super::Frame::Sound { end, .. } =
+    while let super::segment::Frame::Sound { end, .. } =
         super::segment::read_header(&file, *offsets.last().unwrap(), length).unwrap()
     {
         offsets.push(end);
