@@ -188,15 +188,16 @@ impl World {
         let chance = &self.shared.chance;
         let slow = if chance.hits(0.5) { 0.8 } else { 0.0 };
         collector.store_faults.lock().unwrap().slow = slow;
-        let (after, frozen) = (chance.millis(0..3000), chance.millis(500..15_000));
-        let hours = chance.within(1..30);
-        let collector = collector.clone();
-        self.later(after, move |shared| {
-            note!(shared.trace, "fault", "{} is suspended for {hours} h, and {frozen:?}", collector.name);
-            collector.life.lock().unwrap().iter().for_each(|life| life.freeze(frozen));
-            let time = Duration::from_secs(hours * 60 * 60);
+        let (after, frozen) = (chance.millis(0..3000), chance.millis(500..16_000));
+        let time = Duration::from_secs(60 * 60 * chance.within(1..30));
+        // The others commit something before the hours are gone, and something after.
+        let of = collector.clone();
+        self.later(after, move |_| of.life.lock().unwrap().iter().for_each(|life| life.freeze(frozen)));
+        let of = collector.clone();
+        self.later(after + frozen / 3, move |shared| {
+            note!(shared.trace, "fault", "{} was suspended for {time:?} and does not know it", of.name);
             shared.date.skip(time);
-            collector.clock.fall_behind(time);
+            of.clock.fall_behind(time);
         });
     }
 
