@@ -184,7 +184,8 @@ impl View {
     /// time that it had. After a pause in which nobody committed this says no as well, and costs one opening of the table.
     pub(super) fn follows(&self, landed_ms: i64) -> bool {
         let gap = Duration::from_millis(landed_ms.saturating_sub(self.landed_ms).max(0).unsigned_abs());
-        gap <= self.log.timing.view_age_max || planted::bug("trust_own_clock")
+        let trusted = planted::bug("trust_own_clock") || planted::bug("trust_stale_view");
+        gap <= self.log.timing.view_age_max || trusted
     }
 
     /// When the newest object of the log that it knows of was put, by the store's clock, in ms since 1970.
