@@ -133,7 +133,9 @@ impl Reader {
         let at_end = |segment: &super::Segment| {
             self.open.as_ref().is_some_and(|open| open.path == segment.path && open.offset >= segment.bytes)
         };
-        let segment = stream.segments.iter().find(|segment| segment.last > self.last && !at_end(segment))?;
+        // One without a sound block has nothing to read, even if its number is yet to come.
+        let unread = |segment: &&super::Segment| !segment.is_hollow() && segment.last > self.last && !at_end(segment);
+        let segment = stream.segments.iter().find(unread)?;
         Some(Current { path: segment.path.clone(), limit: segment.bytes })
     }
 

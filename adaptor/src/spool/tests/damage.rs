@@ -101,3 +101,26 @@ fn damage_at_the_end_of_an_earlier_segment_is_counted() {
         assert!(spool.streams().is_empty());
     }
 }
+
+#[test]
+fn a_stream_that_ends_in_segments_without_a_sound_block_comes_to_an_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path());
+    let (spool, ..) = open(&settings);
+    let stream = write_blocks(&spool, 5);
+    drop(spool);
+    // Their headers are sound: a start takes them for blocks.
+    for path in &segments(&settings, stream)[1..] {
+        let mut bytes = fs::read(path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(path, bytes).unwrap();
+    }
+    let (spool, _, counters) = open(&settings);
+    let (done, ended) = std::sync::mpsc::channel();
+    let reading = spool.clone();
+    std::thread::spawn(move || done.send(drain(&reading)));
+    let found = ended.recv_timeout(std::time::Duration::from_secs(60)).expect("it goes round in circles");
+    assert_eq!(found, records_of_blocks(1..=1));
+    assert_eq!((counters.records_quarantined.get(), counters.frames_torn.get()), (2 + 3 + 4 + 5, 0));
+    assert!(spool.is_drained() && spool.streams().is_empty());
+}
