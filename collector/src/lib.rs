@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use logboom_config::{ByteSize, Collector as Settings, FileFormat, Sink};
-use logboom_security::LOOK_INTERVAL;
+use logboom_security::ASK_INTERVAL;
 use logboom_sink::store::probe::{Depth, probe};
 use logboom_sink::{Store, maintain};
 use tokio::net::TcpListener;
@@ -268,7 +268,7 @@ async fn listen(
     drain_sessions: CancellationToken,
     stop: CancellationToken,
 ) {
-    let mut looks = tokio::time::interval(LOOK_INTERVAL);
+    let mut looks = tokio::time::interval(ASK_INTERVAL);
     loop {
         let accepted = tokio::select! {
             biased;

@@ -7,7 +7,7 @@ mod live;
 mod stream;
 mod tls;
 
-pub use live::{LOOK_INTERVAL, Live};
+pub use live::{ASK_INTERVAL, Live};
 pub use rustls::pki_types::ServerName;
 pub use stream::{Denied, HANDSHAKE_TIMEOUT, Stream, accept, linger};
 pub use tls::{Certificate, ClientTls, ServerTls, explain};

@@ -11,7 +11,10 @@ use sha2::{Digest, Sha256};
 use tracing::{error, info};
 
 /// The files are looked at this often at most, and only when the value is asked for.
-pub const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// How often whoever has nobody to ask for the value asks for it himself: if a time of his is a moment too early for
+/// another look, the next is soon.
+pub const ASK_INTERVAL: Duration = Duration::from_millis(500);
 /// The most bytes of a file that are looked at.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
@@ -55,7 +58,7 @@ impl<T> Live<T> {
         Self { what: String::new(), files: vec![], make: None, state: Mutex::new(state) }
     }
 
-    /// The value. Looks at the files if that was not done within [`LOOK_INTERVAL`]; what is wrong with them is logged once.
+    /// The value. Looks at the files if that was not done within `LOOK_INTERVAL`; what is wrong with them is logged once.
     pub fn current(&self) -> Arc<T> {
         self.current_at(Instant::now())
     }

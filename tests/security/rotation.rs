@@ -9,7 +9,7 @@ use super::{Secured, TOKEN};
 use crate::harness::{Authority, PATIENCE, Plan, wait_until};
 
 /// Long enough for every process to see what has changed.
-const SEEN: Duration = Duration::from_millis(2500);
+const SEEN: Duration = Duration::from_millis(3500);
 
 #[test]
 fn certificates_and_tokens_that_change_under_load_lose_nothing() {

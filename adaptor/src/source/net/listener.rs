@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use logboom_security::{HANDSHAKE_TIMEOUT, LOOK_INTERVAL, ServerTls, Stream, explain};
+use logboom_security::{ASK_INTERVAL, HANDSHAKE_TIMEOUT, ServerTls, Stream, explain};
 use tokio::net::unix::UCred;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -106,7 +106,7 @@ pub(super) async fn serve_named<F>(
         errors: Seldom::default(),
         serve: Arc::new(serve),
     };
-    let mut looks = tokio::time::interval(LOOK_INTERVAL);
+    let mut looks = tokio::time::interval(ASK_INTERVAL);
     loop {
         let accepted = tokio::select! {
             biased;
