@@ -104,7 +104,9 @@ impl Reader {
     /// Notes that a sound block came by; whether it is new. What is missing before it is counted here, where both
     /// neighbours are known, so that the count is exact.
     fn pass(&mut self, header: &Header) -> bool {
-        if header.number < self.last {
+        // A second copy of a block whose first one is damaged: it was reported lost, and that is to stay true.
+        let is_lost = header.number > self.last && self.next_record.is_some_and(|next| header.first_record < next);
+        if header.number < self.last || is_lost {
             return false;
         }
         let new = header.number > self.last;
