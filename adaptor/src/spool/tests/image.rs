@@ -101,6 +101,12 @@ impl Image {
 
     /// Puts the stream on disk with these contents, has the spool taken over and read, and says what came of it.
     pub(super) fn account(&self, contents: &[Option<Vec<u8>>]) -> Account {
+        self.account_of(contents, true)
+    }
+
+    /// The same; unless `exact`, more may be reported lost than is: a block of which there are several copies, one of them
+    /// damaged or in a wrong place, may be given and reported.
+    pub(super) fn account_of(&self, contents: &[Option<Vec<u8>>], exact: bool) -> Account {
         let folder = self.settings.path.join(self.stream.to_string());
         let _ = fs::remove_file(self.settings.path.join("positions"));
         let _ = fs::remove_dir_all(self.settings.path.join("quarantine"));
@@ -123,25 +129,32 @@ impl Image {
         for loss in spool.owed_losses() {
             for seq in loss.first..=loss.last {
                 let known = is_known.get_mut(seq as usize).expect("no record is lost that never was");
-                assert!(!std::mem::replace(known, true), "record {seq} is reported lost, and was given or lost before");
+                assert!(
+                    !std::mem::replace(known, true) || !exact,
+                    "record {seq} is reported lost, and was given or lost before"
+                );
             }
         }
         let count = |flags: &[bool]| flags.iter().filter(|flag| **flag).count() as u64;
         let (given, known) = (count(&is_given), count(&is_known));
         let reported = known - given;
-        assert_eq!(counters.records_quarantined.get(), reported, "the counter and the losses that are owed");
+        let counted = counters.records_quarantined.get();
+        assert!(counted == reported || !exact, "{counted} counted, and {reported} owed");
         let end = is_known.iter().rposition(|known| *known).map_or(0, |at| at + 1);
         assert!(!is_known[..end].contains(&false), "lost without a report, with more behind it: {is_known:?}");
         // A second reader finds the same, and nothing is held up.
         for (generation, blocks) in &found {
-            let stream = spool.streams().into_iter().find(|stream| stream.generation == *generation).unwrap();
+            let Some(stream) = spool.streams().into_iter().find(|stream| stream.generation == *generation) else {
+                assert!(blocks.is_empty(), "a stream is gone before it is committed");
+                continue;
+            };
             if let Some(last) = blocks.last() {
                 spool.trim(&[(stream.id, last.header().number)].into()).unwrap();
             }
         }
         let _ = read_all(&spool);
         assert!(spool.is_drained(), "{:?}", spool.streams());
-        assert_eq!(counters.records_quarantined.get(), reported, "it is counted once");
+        assert_eq!(counters.records_quarantined.get(), counted, "it is counted once");
         let _ = fs::remove_dir_all(&folder);
         Account { given, reported, unreported: is_known.len() as u64 - known, torn: counters.frames_torn.get() }
     }
