@@ -87,12 +87,12 @@ async fn write(folder: &Path, bytes: usize) -> String {
         if commit_ends || body_bytes >= bytes {
             day.commits += 1;
             let marks = day.flush(&mut blocks);
-            let written_at = view.now();
+            let begun = view.begin_files();
             let written = merge(&store, &blocks, date, &settings).await.expect("a fresh folder");
             files += written.len();
             file_bytes += written.iter().map(|file| file.size).sum::<u64>();
             let outcome =
-                commit(&mut view, Batch { files: &written, marks: &marks, written_at }).await.expect("a fresh folder");
+                commit(&mut view, Batch { files: &written, marks: &marks, begun }).await.expect("a fresh folder");
             assert!(matches!(outcome, Outcome::Committed { .. }));
             blocks.clear();
             eprintln!("{} of {} MB", body_bytes / 1_000_000, bytes / 1_000_000);

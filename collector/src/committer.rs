@@ -30,7 +30,7 @@ use futures::StreamExt;
 use futures::future::join_all;
 use jiff::tz::TimeZone;
 use logboom_config::{crash, planted, random};
-use logboom_sink::table::{DataFile, Moment};
+use logboom_sink::table::{Begun, DataFile};
 use logboom_sink::thread::on_own_thread;
 use logboom_sink::{Error, MergeError, merge_categories};
 use logboom_wire::message::{Refusal, ToAdaptor};
@@ -80,8 +80,8 @@ struct Progress {
 struct Written {
     entries: Vec<usize>,
     files: Vec<DataFile>,
-    /// A moment before they were begun; `None` while there are none.
-    at: Option<Moment>,
+    /// Taken before they were; `None` while there are none.
+    begun: Option<Begun>,
 }
 
 /// Why a try came to no end. It is only ever said to the operator.
@@ -177,7 +177,7 @@ impl Committer {
         let default_first = planted::bug("default_table_first");
         if default_first {
             let written = progress.written.last().expect("there is a default table");
-            if !default.commit(&written.files, written.at, &filtered.marks, &self.background).await? {
+            if !default.commit(&written.files, written.begun, &filtered.marks, &self.background).await? {
                 return Ok(false);
             }
         }
@@ -189,7 +189,7 @@ impl Committer {
         }
         let written = progress.written.last().expect("there is a default table");
         crash::point("collector.commit.before");
-        let committed = default.commit(&written.files, written.at, &filtered.marks, &self.background).await?;
+        let committed = default.commit(&written.files, written.begun, &filtered.marks, &self.background).await?;
         crash::point("collector.commit.after");
         Ok(committed)
     }
@@ -214,16 +214,16 @@ impl Committer {
             let settings = self.tables.each()[index].settings.clone();
             let blocks = parts[index].entries.iter().map(|&entry| batch.entries()[entry].block.clone()).collect();
             let placement = progress.placement.clone();
-            let at = self.tables.each()[index].view.now();
-            async move { (index, at, merge_part(settings, blocks, move |of| placement.table_of(of) == index).await) }
+            let begun = self.tables.each()[index].view.begin_files();
+            async move { (index, begun, merge_part(settings, blocks, move |of| placement.table_of(of) == index).await) }
         });
         let all_of_them = merges.len() == parts.len();
         let merged: Vec<_> = futures::stream::iter(merges).buffer_unordered(MERGES_AT_ONCE).collect().await;
         let mut good = Ok(true);
-        for (index, at, files) in merged {
+        for (index, begun, files) in merged {
             let entries = &parts[index].entries;
             match files {
-                Ok(files) => progress.written[index] = Written { entries: entries.clone(), files, at: Some(at) },
+                Ok(files) => progress.written[index] = Written { entries: entries.clone(), files, begun: Some(begun) },
                 Err(MergeError::Block { index, error }) => {
                     self.put_aside(&batch.entries()[entries[index]].block, &error.to_string()).await?;
                     progress.rejected.insert(entries[index]);
@@ -281,7 +281,7 @@ async fn commit_routes(
     crash::point("collector.route.before");
     let pending = routes.iter_mut().zip(parts).zip(written).filter(|((_, part), _)| !part.marks.is_empty());
     let commits = pending.map(|((table, part), written)| async {
-        let committed = table.commit(&written.files, written.at, &part.marks, background).await;
+        let committed = table.commit(&written.files, written.begun, &part.marks, background).await;
         crash::point("collector.route.after");
         committed
     });

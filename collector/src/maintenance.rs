@@ -183,10 +183,10 @@ mod tests {
             rows.push_line(1, b"line");
             let place = BlockPlace { stream, number, first_record: number, host: "h" };
             let block = Encoder::default().encode(place, [(Arc::new(key), rows)], vec![]).unwrap();
-            let written_at = view.now();
+            let begun = view.begin_files();
             let files = merge(&store, &[block], date(2026, 2, 3), &settings.files).await.unwrap();
             let marks = [(stream, number)];
-            let _ = table::commit(&mut view, Batch { files: &files, marks: &marks, written_at }).await.unwrap();
+            let _ = table::commit(&mut view, Batch { files: &files, marks: &marks, begun }).await.unwrap();
         }
         let millis = Duration::from_millis;
         let schedule = Schedule { lease: millis(3000), pass: millis(50), vacuum: millis(50) };

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use logboom_config::{Globs, Sink, planted};
-use logboom_sink::table::{self, DataFile, Moment, Outcome, TableOptions, View, checkpoint_due};
+use logboom_sink::table::{self, Begun, DataFile, Outcome, TableOptions, View, checkpoint_due};
 use logboom_sink::{Error, FileSettings, Store};
 use logboom_wire::StreamId;
 use tokio::sync::Semaphore;
@@ -139,28 +139,28 @@ impl Table {
         Ok(Self { settings, view, checkpointing: Arc::new(Semaphore::new(1)) })
     }
 
-    /// Commits `files`, which were begun after `written_at`, with these marks, for which the batch was filtered by this very view. Whether it did; if not,
-    /// another collector was faster, and it has to be filtered again.
+    /// Commits `files`, which were begun after `begun`, with these marks, for which the batch was filtered by this very
+    /// view. Whether it did; if not, another collector was faster, and it has to be filtered again.
     ///
     /// # Errors
     /// The outcome is unknown: refresh the view, and filter again.
     pub async fn commit(
         &mut self,
         files: &[DataFile],
-        written_at: Option<Moment>,
+        begun: Option<Begun>,
         marks: &[(StreamId, u64)],
         background: &TaskTracker,
     ) -> Result<bool, Error> {
-        let written_at = written_at.unwrap_or_else(|| self.view.now());
+        let begun = begun.unwrap_or_else(|| self.view.begin_files());
         let rows: u64 = files.iter().map(|file| file.stats.records).sum();
         let table = self.settings.store.url().clone();
-        let begun = Instant::now();
+        let started = Instant::now();
         if planted::bug("refresh_before_commit") {
             self.view.refresh().await?;
         }
-        match table::commit(&mut self.view, table::Batch { files, marks, written_at }).await? {
+        match table::commit(&mut self.view, table::Batch { files, marks, begun }).await? {
             Outcome::Committed { version } => {
-                info!(version, rows, files = files.len(), streams = marks.len(), commit_ms = begun.elapsed().as_millis() as u64, %table, "committed");
+                info!(version, rows, files = files.len(), streams = marks.len(), commit_ms = started.elapsed().as_millis() as u64, %table, "committed");
                 self.checkpoint(version, background);
                 Ok(true)
             }

@@ -23,13 +23,8 @@ const EDGES: [&[u8]; 8] = [
     &[1, 0, 0, 0],
 ];
 
-/// Tries the seeds, the regressions, and then mutations until time or number is reached.
+/// Tries the seeds, the regressions, and then mutations.
 pub(crate) fn run(seeds: &[&[u8]], mut decode: impl FnMut(&[u8])) {
-    let setting = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
-    let clock = || UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos() as u64);
-    let seed = setting("LOGBOOM_FUZZ_SEED").unwrap_or_else(clock);
-    let runs_max = setting("LOGBOOM_FUZZ_RUNS");
-    let time = runs_max.is_none().then(|| Duration::from_millis(setting("LOGBOOM_FUZZ_MS").unwrap_or(MILLISECONDS)));
     for input in seeds {
         decode(input);
     }
@@ -37,6 +32,16 @@ pub(crate) fn run(seeds: &[&[u8]], mut decode: impl FnMut(&[u8])) {
         let outcome = catch_unwind(AssertUnwindSafe(|| decode(&input)));
         assert!(outcome.is_ok(), "fuzz/regressions/{name} is broken again");
     }
+    mutations(seeds, decode);
+}
+
+/// Tries mutations of the seeds until time or number is reached.
+fn mutations(seeds: &[&[u8]], mut decode: impl FnMut(&[u8])) {
+    let setting = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let clock = || UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos() as u64);
+    let seed = setting("LOGBOOM_FUZZ_SEED").unwrap_or_else(clock);
+    let runs_max = setting("LOGBOOM_FUZZ_RUNS");
+    let time = runs_max.is_none().then(|| Duration::from_millis(setting("LOGBOOM_FUZZ_MS").unwrap_or(MILLISECONDS)));
     let mut random = StdRng::seed_from_u64(seed);
     let (begun, mut runs) = (Instant::now(), 0u64);
     while time.is_none_or(|time| begun.elapsed() < time) && runs_max.is_none_or(|max| runs < max) {
@@ -109,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_panic_fails_the_test() {
-        let failed = catch_unwind(|| run(&[b"0000"], |input| assert!(input.len() < 5, "too long")));
+        let failed = catch_unwind(|| mutations(&[b"0000"], |input| assert!(input.len() < 5, "too long")));
         let message = failed.unwrap_err();
         let message = message.downcast_ref::<String>().unwrap();
         assert!(message.contains("LOGBOOM_FUZZ_SEED=") && message.contains("panicked on"), "{message}");

@@ -47,7 +47,7 @@ use logboom_config::FileFormat;
 use logboom_config::random::{self, Rng};
 
 pub use alter::set_property;
-pub use change::{Batch, Change, DataFile, Operation, Rewrite};
+pub use change::{Batch, Begun, Change, DataFile, Operation, Rewrite};
 pub use checkpoint::{CleanUp, checkpoint_due, clean_up, write_checkpoint};
 pub use clock::{Clock, Moment, SystemClock};
 pub use commit::{Outcome, commit};

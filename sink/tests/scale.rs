@@ -81,8 +81,8 @@ async fn commit_time(store: &Store, view: &mut View, commits: u64) -> Duration {
         let files = [DataFile { path: name.to_string(), size: 1, date: date(2026, 2, 4), stats, crc32c: None }];
         let marks = [(stream(1_000_000 + n), 1)];
         let began = Instant::now();
-        let written_at = view.now();
-        let outcome = commit(view, Batch { files: &files, marks: &marks, written_at }).await.unwrap();
+        let begun = view.begin_files();
+        let outcome = commit(view, Batch { files: &files, marks: &marks, begun }).await.unwrap();
         times.push(began.elapsed());
         assert!(matches!(outcome, Outcome::Committed { .. }), "{}", store.url());
     }
@@ -204,13 +204,13 @@ async fn day(commits: u64, rows_each: usize, settings: &Settings) -> Vec<u64> {
         let batch = rows(&mut rng, stream(of as u64), next[of], rows_each, (n / 2 * 10) as i64);
         next[of] += batch.num_rows() as i64;
         let view = &mut views[of];
-        let written_at = view.now();
+        let begun = view.begin_files();
         let mut writer = FileWriter::new(store.clone(), day, settings.files.clone());
         writer.write(&batch).await.unwrap();
         let files = writer.finish().await.unwrap();
         total += files[0].size;
         let marks = [(stream(of as u64), n / 2 + 1)];
-        let batch = Batch { files: &files, marks: &marks, written_at };
+        let batch = Batch { files: &files, marks: &marks, begun };
         assert!(matches!(commit(view, batch).await.unwrap(), Outcome::Committed { .. }));
         if n % 1000 == 999 {
             write_checkpoint(&store).await.unwrap();

@@ -54,9 +54,9 @@ impl Fabricated {
             ..FileSettings::from(&Sink::at("memory://"))
         };
         self.runtime.block_on(async {
-            let written_at = self.view.now();
+            let begun = self.view.begin_files();
             let files = merge(&self.store, &[block], date(2026, 2, 3), &settings).await.unwrap();
-            let batch = Batch { files: &files, marks: &[(stream, self.number)], written_at };
+            let batch = Batch { files: &files, marks: &[(stream, self.number)], begun };
             assert!(matches!(commit(&mut self.view, batch).await.unwrap(), Outcome::Committed { .. }));
         });
     }

@@ -19,8 +19,8 @@ async fn commit(view: &mut View, file: &SnapshotFile, mark: u64) {
     let SnapshotFile { path, size, date, stats, crc32c, .. } = file.clone();
     let files = [DataFile { path, size, date, stats: stats.unwrap(), crc32c }];
     let marks = [(StreamId::from_bytes([7; 16]), mark)];
-    let written_at = view.now();
-    let outcome = table::commit(view, Batch { files: &files, marks: &marks, written_at }).await.unwrap();
+    let begun = view.begin_files();
+    let outcome = table::commit(view, Batch { files: &files, marks: &marks, begun }).await.unwrap();
     assert!(matches!(outcome, Outcome::Committed { .. }), "{outcome:?}");
 }
 

@@ -74,7 +74,7 @@ async fn a_column_that_a_table_got_later_is_null_in_the_files_before() {
 }
 
 async fn commit(view: &mut View, files: &[DataFile], mark: u64) {
-    let written_at = view.now();
-    let outcome = table::commit(view, Batch { files, marks: &[(STREAM, mark)], written_at }).await.unwrap();
+    let begun = view.begin_files();
+    let outcome = table::commit(view, Batch { files, marks: &[(STREAM, mark)], begun }).await.unwrap();
     assert!(matches!(outcome, Outcome::Committed { .. }), "{outcome:?}");
 }

@@ -123,7 +123,7 @@ async fn run(
     job: &Job,
     control: &Control,
 ) -> Result<(Outcome, Rewritten), Error> {
-    let (snapshot, written_at) = (view.version(), view.now());
+    let begun = view.begin_files();
     let (inputs, date, pieces) = (job.inputs.clone(), job.date, job.pieces);
     let (on, with, columns, by) = (store.clone(), settings.clone(), columns.to_vec(), control.clone());
     let rewritten = on_own_thread(async move {
@@ -133,11 +133,10 @@ async fn run(
     let rewritten = rewritten.await?;
     let change = Rewrite {
         operation: Operation::Compact,
-        snapshot,
         remove: &job.inputs,
         add: &rewritten.files,
         compacted: job.of_day,
-        written_at,
+        begun,
     };
     let outcome = commit(&mut view, change).await?;
     committed(store, settings, &view, outcome).await;

@@ -139,9 +139,9 @@ pub async fn retain(store: &Store, settings: &Settings, dry_run: bool, control: 
         let outcome = match dry_run {
             true => Outcome::Committed { version: 0 },
             false => {
-                let written_at = view.now();
+                let begun = view.begin_files();
                 let told = tell(store, settings, files, None, now).await?;
-                let change = Rewrite { written_at, ..of(view, files, &told) };
+                let change = Rewrite { begun, ..of(view, files, &told) };
                 let mut of_this = view.clone();
                 let outcome = commit(&mut of_this, change).await?;
                 committed(store, settings, &of_this, outcome).await;
@@ -163,12 +163,12 @@ pub async fn retain(store: &Store, settings: &Settings, dry_run: bool, control: 
             done.files_rewritten += 1;
             continue;
         }
-        let (written_at, went) = (view.now(), contents(store, format, &file).await);
+        let (begun, went) = (view.begin_files(), contents(store, format, &file).await);
         let Rewritten { files: kept, bytes: bytes_kept } =
             without_past(store, settings, &columns, &file, now, control).await?;
         let told = tell(store, settings, std::slice::from_ref(&file), Some(&gone), now).await?;
         let add = [kept.as_slice(), told.as_slice()].concat();
-        let change = |remove| Rewrite { written_at, ..of(view, remove, &add) };
+        let change = |remove| Rewrite { begun, ..of(view, remove, &add) };
         let mut of_this = view.clone();
         let outcome = commit(&mut of_this, change(std::slice::from_ref(&file))).await?;
         committed(store, settings, &of_this, outcome).await;
@@ -199,11 +199,10 @@ async fn contents(store: &Store, format: FileFormat, file: &SnapshotFile) -> (u6
 fn of<'a>(view: &View, remove: &'a [SnapshotFile], add: &'a [DataFile]) -> Rewrite<'a> {
     Rewrite {
         operation: Operation::Retain,
-        snapshot: view.version(),
         remove,
         add,
         compacted: remove.iter().all(|file| file.compacted),
-        written_at: view.now(),
+        begun: view.begin_files(),
     }
 }
 

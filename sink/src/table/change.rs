@@ -37,6 +37,15 @@ pub struct DataFile {
     pub crc32c: Option<u32>,
 }
 
+/// What was known before files were begun: see [`View::begin_files`].
+#[derive(Clone, Copy, Debug)]
+pub struct Begun {
+    /// The version of the view. A vacuum that takes a later one may count the files as garbage.
+    pub(super) version: u64,
+    /// The time on this machine.
+    pub(super) at: Moment,
+}
+
 /// What is committed together: the files hold every block that the marks move past, and nothing else.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
@@ -44,9 +53,9 @@ pub struct Batch<'a> {
     pub files: &'a [DataFile],
     /// The new mark of each stream in the batch: higher than the view's.
     pub marks: &'a [(StreamId, u64)],
-    /// A moment before the first of the files was begun. Vacuum takes files that stay uncommitted for long for
-    /// garbage, so they are refused when they are old.
-    pub written_at: Moment,
+    /// Taken before the first of the files was begun. Vacuum takes files that stay uncommitted for long for garbage, so
+    /// they are refused when they are old.
+    pub begun: Begun,
 }
 
 /// Files that take the place of others, or of nothing. Moves no mark.
@@ -54,29 +63,20 @@ pub struct Batch<'a> {
 pub struct Rewrite<'a> {
     /// What it is.
     pub operation: Operation,
-    /// The version of the snapshot that `remove` was taken from.
-    pub snapshot: u64,
     /// These are part of the table, and no longer so afterwards.
     pub remove: &'a [SnapshotFile],
     /// These hold the rows of `remove` that stay, each once.
     pub add: &'a [DataFile],
     /// The files in `add` are sorted over all that their day has.
     pub compacted: bool,
-    /// As in [`Batch::written_at`].
-    pub written_at: Moment,
+    /// As in [`Batch::begun`], of the very view that `remove` was taken from.
+    pub begun: Begun,
 }
 
 impl Rewrite<'_> {
     /// One that changes nothing: it takes the version after this view.
     pub fn fence(view: &View) -> Self {
-        Self {
-            operation: Operation::Fence,
-            snapshot: view.version(),
-            remove: &[],
-            add: &[],
-            compacted: false,
-            written_at: view.now(),
-        }
+        Self { operation: Operation::Fence, remove: &[], add: &[], compacted: false, begun: view.begin_files() }
     }
 }
 
@@ -167,10 +167,10 @@ impl Change<'_> {
         }
     }
 
-    pub(super) fn written_at(&self) -> Moment {
+    pub(super) fn begun(&self) -> Begun {
         match self {
-            Self::Blocks(batch) => batch.written_at,
-            Self::Rewrite(rewrite) => rewrite.written_at,
+            Self::Blocks(batch) => batch.begun,
+            Self::Rewrite(rewrite) => rewrite.begun,
         }
     }
 

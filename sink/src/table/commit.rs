@@ -12,7 +12,8 @@
 //!    not know yet that it slept.
 //! 5. Files that were written too long ago are not committed: vacuum may have taken them for garbage. They are judged
 //!    right before each put. Who sleeps between the two loses the version, because vacuum takes one itself before it
-//!    deletes anything; who meets that version judges them again, by the store's clock.
+//!    deletes anything. Who meets that version, or whose view has come past where it was when the files were begun and
+//!    so may have passed it, judges them again, by the store's clock.
 //! 6. What a rewrite removes is known to be part of the table at the very version of the view, and a winner that
 //!    touches any of it is a conflict; or two who rewrite the same files both land, and every row is there twice.
 //! 7. Only then is anything acknowledged. And whatever happens here, no data file is deleted: the outcome that looks
@@ -80,17 +81,17 @@ pub async fn commit<'a>(view: &mut View, change: impl Into<Change<'a>>) -> Resul
         Change::Rewrite(_) => Vec::new(),
     };
     if let Change::Rewrite(rewrite) = &change {
-        if view.version() < rewrite.snapshot {
+        if view.version() < rewrite.begun.version {
             view.refresh().await?;
         }
-        if view.version() != rewrite.snapshot && !change.still_fits(view, &[]).await? {
+        if view.version() != rewrite.begun.version && !change.still_fits(view, &[]).await? {
             return Ok(Outcome::Conflict);
         }
     }
     // Unknown answers in a row, lost races in a row, and views that were too old.
     let (mut unknown, mut lost, mut reloads) = (0, 0, 0);
-    // A vacuum may have begun since the files were written.
-    let mut vacuumed = matches!(&change, Change::Rewrite(rewrite) if view.version() != rewrite.snapshot);
+    // A vacuum may have taken a version since the files were begun.
+    let mut vacuumed = view.version() != change.begun().version;
     'put: loop {
         while view.is_stale() {
             reloads += 1;
@@ -206,7 +207,7 @@ fn check_age(view: &View, change: &Change<'_>, now: super::Moment) -> Result<(),
     if change.files().is_empty() {
         return Ok(());
     }
-    judge_age(now.since(change.written_at()), age_max(view, change))
+    judge_age(now.since(change.begun().at), age_max(view, change))
 }
 
 /// The same by the store's clock, and whether they are still there.

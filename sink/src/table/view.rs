@@ -16,6 +16,7 @@ use object_store::ObjectMeta;
 
 use super::actions::{self, Action, Metadata, Txn};
 use super::alter::alter;
+use super::change::Begun;
 use super::clock::{Clock, Moment};
 use super::log::{Found, Log};
 use super::stamps::Stamps;
@@ -137,20 +138,20 @@ impl View {
         self.metadata.configuration.get(key)?.as_deref()
     }
 
-    /// The time now, by the clock that the view goes by.
-    pub fn now(&self) -> Moment {
-        self.clock.now()
+    /// To be called before files are begun that are to be committed to this view: it tells later how old they are.
+    pub fn begin_files(&self) -> Begun {
+        Begun { version: self.version, at: self.clock.now() }
     }
 
     /// Whether a checkpoint that is written now forgets no mark before its time: not while this machine's clock, or that of
     /// another collector, may have jumped.
     pub fn may_write_checkpoint(&self) -> bool {
-        self.stamps.allow_forgetting(self.now().wall.as_millisecond())
+        self.stamps.allow_forgetting(self.clock.now().wall.as_millisecond())
     }
 
     /// What to stamp the marks with that are committed next.
     pub(super) fn next_stamp(&self) -> i64 {
-        self.stamps.next(self.now().wall.as_millisecond())
+        self.stamps.next(self.clock.now().wall.as_millisecond())
     }
 
     /// What its sink files are written in.

@@ -36,10 +36,9 @@ async fn what_is_committed_is_the_index_and_a_checkpoint_keeps_it() {
     rows.push(row("b", 5, "x"));
     let file = write(&store, &batch(&rows), &settings()).await.unwrap();
     let stream = StreamId::from_bytes([7; 16]);
-    let written_at = view.now();
-    let outcome = commit(&mut view, Batch { files: std::slice::from_ref(&file), marks: &[(stream, 3)], written_at })
-        .await
-        .unwrap();
+    let begun = view.begin_files();
+    let outcome =
+        commit(&mut view, Batch { files: std::slice::from_ref(&file), marks: &[(stream, 3)], begun }).await.unwrap();
     assert_eq!(outcome, Outcome::Committed { version: 1 });
     for checkpointed in [false, true] {
         if checkpointed {
@@ -64,6 +63,6 @@ async fn a_file_of_another_format_is_never_committed() {
     let store = store();
     let mut view = View::open_or_create(&store, &options(FileFormat::Parquet)).await.unwrap();
     let file = write(&store, &batch(&noisy("a", 10)), &settings()).await.unwrap();
-    let written_at = view.now();
-    let _ = commit(&mut view, Batch { files: &[file], marks: &[(StreamId::from_bytes([7; 16]), 1)], written_at }).await;
+    let begun = view.begin_files();
+    let _ = commit(&mut view, Batch { files: &[file], marks: &[(StreamId::from_bytes([7; 16]), 1)], begun }).await;
 }

@@ -88,11 +88,11 @@ impl Bed {
         }
         let place = BlockPlace { stream: of, number, first_record: first, host: "h" };
         let block = Encoder::default().encode(place, runs, vec![]).unwrap();
-        let written_at = self.view.now();
+        let begun = self.view.begin_files();
         let files = merge(&self.store, &[block], date, &self.settings.files).await.unwrap();
         let marks = [(of, number)];
         self.view.refresh().await.unwrap();
-        let outcome = commit(&mut self.view, Batch { files: &files, marks: &marks, written_at }).await.unwrap();
+        let outcome = commit(&mut self.view, Batch { files: &files, marks: &marks, begun }).await.unwrap();
         assert!(matches!(outcome, Outcome::Committed { .. }));
         self.next.insert(of, (number + 1, seq as u64));
     }

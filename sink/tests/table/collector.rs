@@ -98,10 +98,10 @@ impl Collector {
         if pending.is_empty() {
             return None;
         }
-        let written_at = self.view.now();
+        let begun = self.view.begin_files();
         let files = [put_file(&self.store, &pending).await];
         let marks = marks(&pending);
-        Some(commit(&mut self.view, Batch { files: &files, marks: &marks, written_at }).await)
+        Some(commit(&mut self.view, Batch { files: &files, marks: &marks, begun }).await)
     }
 
     /// Tries until every block may be acknowledged. Returns how often it committed.

@@ -162,6 +162,6 @@ async fn a_batch_that_was_not_filtered_by_the_view_is_a_bug() {
     let mut collector = Collector::new(&store, &options()).await;
     collector.deliver(&blocks(stream(1), 1..=3)).await;
     let file = put_file(&store, &[(stream(1), 3)]).await;
-    let written_at = collector.view.now();
-    let _ = commit(&mut collector.view, Batch { files: &[file], marks: &[(stream(1), 3)], written_at }).await;
+    let begun = collector.view.begin_files();
+    let _ = commit(&mut collector.view, Batch { files: &[file], marks: &[(stream(1), 3)], begun }).await;
 }

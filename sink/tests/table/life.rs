@@ -54,8 +54,8 @@ async fn a_commit_is_in_the_snapshot_with_its_date_and_statistics() {
         category: Some(("a\"b".into(), "ü".into())),
         ..FileStats::default()
     };
-    let written_at = collector.view.now();
-    let batch = Batch { files: &[file.clone()], marks: &[(stream(1), 1)], written_at };
+    let begun = collector.view.begin_files();
+    let batch = Batch { files: &[file.clone()], marks: &[(stream(1), 1)], begun };
     let outcome = commit(&mut collector.view, batch).await.unwrap();
     assert_eq!(outcome, Outcome::Committed { version: 1 });
     let snapshot = Snapshot::load(&store).await.unwrap();

@@ -279,11 +279,11 @@ async fn a_collector_that_slept_past_the_grace_commits_no_file_that_vacuum_has_d
         let mut sleeper = Collector::new(&store, &settings.table).await;
         sleeper.deliver(&blocks(stream(1), [1])).await;
         let block = blocks(stream(1), [2]);
-        let written_at = sleeper.view.now();
+        let begun = sleeper.view.begin_files();
         let files = [put_file(&store, &block).await];
         tokio::time::sleep(Duration::from_millis(1500)).await;
         let marks = marks(&block);
-        let batch = Batch { files: &files, marks: &marks, written_at };
+        let batch = Batch { files: &files, marks: &marks, begun };
         let sleep_and_vacuum = async || {
             clock.sleep(Duration::from_millis(1500));
             let done = vacuum(&inner, &settings, false, &Control::default()).await.unwrap();

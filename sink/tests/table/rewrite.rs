@@ -37,31 +37,16 @@ impl Plan {
                 (stream.parse().unwrap(), number.parse().unwrap())
             }));
         }
-        let written_at = self.view.now();
+        let begun = self.view.begin_files();
         let add = [put_file(store, &blocks).await];
-        let snapshot = self.view.version();
-        let change = Rewrite {
-            operation: Operation::Compact,
-            snapshot,
-            remove: &self.inputs,
-            add: &add,
-            compacted: true,
-            written_at,
-        };
+        let change = Rewrite { operation: Operation::Compact, remove: &self.inputs, add: &add, compacted: true, begun };
         commit(&mut self.view, change).await
     }
 
     /// Takes the files out of the table.
     async fn remove(&mut self) -> Result<Outcome, Error> {
-        let (snapshot, written_at) = (self.view.version(), self.view.now());
-        let change = Rewrite {
-            operation: Operation::Retain,
-            snapshot,
-            remove: &self.inputs,
-            add: &[],
-            compacted: false,
-            written_at,
-        };
+        let begun = self.view.begin_files();
+        let change = Rewrite { operation: Operation::Retain, remove: &self.inputs, add: &[], compacted: false, begun };
         commit(&mut self.view, change).await
     }
 }
@@ -216,24 +201,17 @@ async fn a_view_that_is_newer_or_older_than_the_snapshot_hides_no_rival() {
             let before = collector.view.clone();
             collector.deliver(&blocks(stream(1), [4])).await;
             let mut plan = Plan::new(&store, &collector.view).await;
-            let snapshot = plan.view.version();
+            let begun = plan.view.begin_files();
             if rival {
                 let mut rival = Plan::new(&store, &collector.view).await;
                 assert!(matches!(rival.compact(&store).await.unwrap(), Outcome::Committed { .. }));
             }
             collector.deliver(&blocks(stream(1), [5])).await;
             let mut view = if older { before } else { View::open(&store, &options()).await.unwrap() };
-            let written_at = view.now();
             let add = [put_file(&store, &blocks(stream(1), 1..=4)).await];
             plan.inputs.sort_by(|a, b| a.path.cmp(&b.path));
-            let change = Rewrite {
-                operation: Operation::Compact,
-                snapshot,
-                remove: &plan.inputs,
-                add: &add,
-                compacted: true,
-                written_at,
-            };
+            let change =
+                Rewrite { operation: Operation::Compact, remove: &plan.inputs, add: &add, compacted: true, begun };
             let outcome = commit(&mut view, change).await.unwrap();
             assert_eq!(outcome == Outcome::Conflict, rival, "{outcome:?}, rival {rival}, older {older}");
             assert_once(&store, &blocks(stream(1), 1..=5)).await;
@@ -313,17 +291,10 @@ async fn files_that_waited_for_half_the_grace_are_not_committed() {
         let mut collector = Collector::new(&store, &options).await;
         collector.deliver(&blocks(stream(1), 1..=2)).await;
         let inputs = Snapshot::load(&store).await.unwrap().files;
-        let written_at = collector.view.now();
+        let begun = collector.view.begin_files();
         let add = [put_file(&store, &blocks(stream(1), 1..=2)).await];
         clock.sleep(age);
-        let change = Rewrite {
-            operation: Operation::Compact,
-            snapshot: 1,
-            remove: &inputs,
-            add: &add,
-            compacted: true,
-            written_at,
-        };
+        let change = Rewrite { operation: Operation::Compact, remove: &inputs, add: &add, compacted: true, begun };
         let outcome = commit(&mut collector.view, change).await;
         assert_eq!(outcome.is_ok(), committed, "{outcome:?}");
         assert_once(&store, &blocks(stream(1), 1..=2)).await;
@@ -339,11 +310,11 @@ async fn too_old(grace: Duration, limit: Duration) {
     for (slept, committed) in [(limit, true), (limit + Duration::from_secs(1), false)] {
         let number = collector.view.mark(stream(1)) + 1;
         let block = blocks(stream(1), [number]);
-        let written_at = collector.view.now();
+        let begun = collector.view.begin_files();
         let files = [put_file(&store, &block).await];
         clock.sleep(slept);
         let marks = marks(&block);
-        let outcome = commit(&mut collector.view, Batch { files: &files, marks: &marks, written_at }).await;
+        let outcome = commit(&mut collector.view, Batch { files: &files, marks: &marks, begun }).await;
         match committed {
             true => assert!(matches!(outcome.unwrap(), Outcome::Committed { .. })),
             false => assert!(matches!(outcome.unwrap_err(), Error::FilesTooOld { .. })),

@@ -42,9 +42,9 @@ async fn append(store: &Store, view: &mut View, of: u8, number: u64, body: &str)
 
 async fn append_as(store: &Store, view: &mut View, of: u8, number: u64, body: &str, sink: &Sink) {
     let settings = FileSettings::from(sink);
-    let written_at = view.now();
+    let begun = view.begin_files();
     let files = merge(store, &[block(of, number, body)], date(2026, 1, 2), &settings).await.unwrap();
-    let outcome = commit(view, Batch { files: &files, marks: &[(stream(of), number)], written_at }).await.unwrap();
+    let outcome = commit(view, Batch { files: &files, marks: &[(stream(of), number)], begun }).await.unwrap();
     assert!(matches!(outcome, Outcome::Committed { .. }));
 }
 

@@ -109,8 +109,8 @@ impl Table {
     }
 
     pub async fn commit_files(&mut self, files: &[DataFile], marks: &[(StreamId, u64)]) {
-        let written_at = self.view.now();
-        let outcome = commit(&mut self.view, Batch { files, marks, written_at }).await.unwrap();
+        let begun = self.view.begin_files();
+        let outcome = commit(&mut self.view, Batch { files, marks, begun }).await.unwrap();
         assert!(matches!(outcome, Outcome::Committed { .. }));
     }
 
