@@ -2,12 +2,14 @@
 //!
 //! - zstd, sorted by (category, timestamp), with a page index, so that any engine reads only the pages it needs;
 //! - a row group ends with its category unless the category is small, so that a category can be read alone;
-//! - columns that say where a record comes from are encoded by [`labels`], its body by [`bodies`], all others by the Parquet
-//!   library;
+//! - columns that say where a record comes from are encoded by [`labels`], its body by [`bodies`], its attributes by
+//!   [`attributes`], all others by the Parquet library;
 //! - no dictionary and no statistics for bodies: they hardly repeat, nobody asks for their greatest, and both cost time.
 
+mod attributes;
 mod bodies;
 mod chunk;
+mod dictionary;
 mod encoder;
 mod given;
 mod hybrid;

@@ -12,7 +12,7 @@ use parquet::errors::Result;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnDescPtr;
 
-use super::chunk::Chunk;
+use super::chunk::{Chunk, DataPage};
 
 /// The name of the column.
 pub const BODY: &str = "body";
@@ -39,7 +39,7 @@ impl BodyColumn {
             rows_per_page: properties.data_page_row_count_limit(),
             open: Vec::new(),
             open_rows: 0,
-            chunk: Chunk::new(descr, properties, Encoding::PLAIN)?,
+            chunk: Chunk::new(descr, properties)?,
         })
     }
 
@@ -70,7 +70,13 @@ impl BodyColumn {
 
     fn end_page(&mut self) -> Result<()> {
         let text_bytes = self.open.len() - self.open_rows * size_of::<u32>();
-        self.chunk.push(&self.open, self.open_rows, Some(text_bytes))?;
+        self.chunk.push(&DataPage {
+            raw: &self.open,
+            encoding: Encoding::PLAIN,
+            rows: self.open_rows,
+            levels: self.open_rows,
+            text_bytes: Some(text_bytes),
+        })?;
         self.open.clear();
         self.open_rows = 0;
         Ok(())

@@ -16,22 +16,36 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
 
-/// The chunk of a column that is required and not nested.
+/// The chunk of a column.
 pub struct Chunk {
     descr: ColumnDescPtr,
     compression: Compression,
     compressor: zstd::bulk::Compressor<'static>,
-    /// The encoding of the values of all pages.
-    encoding: Encoding,
     pages: TrackedWrite<Vec<u8>>,
     /// Kept from one page to the next.
     compressed_page: Vec<u8>,
-    count: usize,
+    /// How many pages have which encoding.
+    encodings: Vec<(Encoding, i32)>,
     rows: usize,
+    levels: usize,
     /// Bytes of pages with their headers.
     compressed: usize,
     uncompressed: usize,
     offsets: OffsetIndexBuilder,
+}
+
+/// A page of values.
+pub struct DataPage<'a> {
+    /// Its levels, if the column has some, and its values.
+    pub raw: &'a [u8],
+    /// How the values are encoded.
+    pub encoding: Encoding,
+    /// How many rows begin in it.
+    pub rows: usize,
+    /// How many values it has, those that are null among them.
+    pub levels: usize,
+    /// The bytes of its texts. Either all pages of a chunk say them or none.
+    pub text_bytes: Option<usize>,
 }
 
 /// A chunk that is complete: its bytes, and what is still to be said of them.
@@ -45,40 +59,41 @@ pub struct ClosedChunk {
 }
 
 impl Chunk {
-    /// Of the column `descr`, whose pages all have this encoding.
-    pub fn new(descr: ColumnDescPtr, properties: &WriterProperties, encoding: Encoding) -> Result<Self> {
+    /// Of the column `descr`.
+    pub fn new(descr: ColumnDescPtr, properties: &WriterProperties) -> Result<Self> {
         let compression = properties.compression(descr.path());
         let Compression::ZSTD(level) = compression else { unreachable!("our files are compressed with zstd") };
         Ok(Self {
             descr,
             compression,
             compressor: zstd::bulk::Compressor::new(level.compression_level())?,
-            encoding,
             pages: TrackedWrite::new(Vec::new()),
             compressed_page: Vec::new(),
-            count: 0,
+            encodings: Vec::new(),
             rows: 0,
+            levels: 0,
             compressed: 0,
             uncompressed: 0,
             offsets: OffsetIndexBuilder::new(),
         })
     }
 
-    /// Appends a page with these values of so many rows. Either all pages say how many bytes their texts have or none.
-    pub fn push(&mut self, values: &[u8], rows: usize, text_bytes: Option<usize>) -> Result<()> {
+    /// Appends a page.
+    pub fn push(&mut self, page: &DataPage<'_>) -> Result<()> {
+        let DataPage { raw, encoding, rows, levels, text_bytes } = *page;
         self.compressed_page.clear();
-        self.compressed_page.reserve(zstd::zstd_safe::compress_bound(values.len()));
-        self.compressor.compress_to_buffer(values, &mut self.compressed_page)?;
+        self.compressed_page.reserve(zstd::zstd_safe::compress_bound(raw.len()));
+        self.compressor.compress_to_buffer(raw, &mut self.compressed_page)?;
         let compressed = Bytes::from(mem::take(&mut self.compressed_page));
         let page = Page::DataPage {
             buf: compressed.clone(),
-            num_values: rows as u32,
-            encoding: self.encoding,
+            num_values: levels as u32,
+            encoding,
             def_level_encoding: Encoding::RLE,
             rep_level_encoding: Encoding::RLE,
             statistics: None,
         };
-        let page = write_page(page, values.len(), &mut self.pages)?;
+        let page = write_page(page, raw.len(), &mut self.pages)?;
         // The page is gone, so that this is the only one, and gives back what it was made of.
         self.compressed_page = compressed.into();
         self.compressed += page.compressed_size;
@@ -86,8 +101,12 @@ impl Chunk {
         self.offsets.append_row_count(rows as i64);
         self.offsets.append_offset_and_size(page.offset as i64, page.compressed_size as i32);
         self.offsets.append_unencoded_byte_array_data_bytes(text_bytes.map(|bytes| bytes as i64));
-        self.count += 1;
+        match self.encodings.iter_mut().find(|(known, _)| *known == encoding) {
+            Some((_, pages)) => *pages += 1,
+            None => self.encodings.push((encoding, 1)),
+        }
         self.rows += rows;
+        self.levels += levels;
         Ok(())
     }
 
@@ -100,7 +119,8 @@ impl Chunk {
     pub fn close(mut self, dictionary: Option<(&[u8], usize)>) -> Result<ClosedChunk> {
         let pages = |page_type, encoding, count| PageEncodingStats { page_type, encoding, count };
         let mut encodings = vec![Encoding::PLAIN, Encoding::RLE];
-        let mut page_encodings = vec![pages(PageType::DATA_PAGE, self.encoding, self.count as i32)];
+        let mut page_encodings: Vec<_> =
+            self.encodings.iter().map(|(of, count)| pages(PageType::DATA_PAGE, *of, *count)).collect();
         let mut chunk = TrackedWrite::new(Vec::new());
         if let Some((values, count)) = dictionary {
             let page = Page::DictionaryPage {
@@ -112,7 +132,7 @@ impl Chunk {
             let page = write_page(page, values.len(), &mut chunk)?;
             self.compressed += page.compressed_size;
             self.uncompressed += page.uncompressed_size;
-            encodings.push(self.encoding);
+            encodings.push(Encoding::RLE_DICTIONARY);
             page_encodings.insert(0, pages(PageType::DICTIONARY_PAGE, Encoding::PLAIN, 1));
         }
         let mut bytes = chunk.into_inner()?;
@@ -128,7 +148,7 @@ impl Chunk {
             .set_page_encoding_stats(page_encodings)
             .set_total_compressed_size(self.compressed as i64)
             .set_total_uncompressed_size(self.uncompressed as i64)
-            .set_num_values(self.rows as i64);
+            .set_num_values(self.levels as i64);
         Ok(ClosedChunk {
             bytes: bytes.into(),
             metadata,

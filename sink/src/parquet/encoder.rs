@@ -1,7 +1,7 @@
 //! One sink file on its way from rows to bytes: row groups, and the columns in them.
 //!
 //! Owns where a row group ends that is full; where a file ends is its caller's. Columns are encoded by the Parquet library,
-//! but for those of [`labels`](super::labels) and for [`bodies`](super::bodies).
+//! but for those of [`labels`](super::labels), for [`bodies`](super::bodies) and for [`attributes`](super::attributes).
 
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
@@ -12,6 +12,7 @@ use parquet::errors::Result;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::writer::SerializedFileWriter;
 
+use super::attributes::{ATTRIBUTES, AttributeColumns};
 use super::bodies::{BODY, BodyColumn};
 use super::labels::{LABELS, LabelColumn};
 
@@ -31,6 +32,8 @@ struct RowGroup {
 enum Column {
     Labels(Box<LabelColumn>),
     Bodies(Box<BodyColumn>),
+    /// Of both leaves.
+    Attributes(Box<AttributeColumns>),
     Other(Box<ArrowColumnWriter>),
 }
 
@@ -71,15 +74,18 @@ impl Encoder {
         self.file.inner_mut().reserve(open.bytes());
         let mut row_group = self.file.next_row_group()?;
         for column in open.columns {
-            let (bytes, result) = match column {
+            let leaves = match column {
                 Column::Other(column) => {
                     column.close()?.append_to_row_group(&mut row_group)?;
                     continue;
                 }
-                Column::Labels(column) => column.close()?,
-                Column::Bodies(column) => column.close()?,
+                Column::Labels(column) => vec![column.close()?],
+                Column::Bodies(column) => vec![column.close()?],
+                Column::Attributes(column) => column.close()?.into(),
             };
-            row_group.append_column(&bytes, result)?;
+            for (bytes, result) in leaves {
+                row_group.append_column(&bytes, result)?;
+            }
         }
         row_group.close()?;
         Ok(())
@@ -121,20 +127,28 @@ impl Encoder {
 impl RowGroup {
     fn new(file: &SerializedFileWriter<Vec<u8>>, factory: &ArrowRowGroupWriterFactory) -> Result<Self> {
         let others = factory.create_column_writers(file.flushed_row_groups().len())?;
-        let column = |(descr, other): (&parquet::schema::types::ColumnDescPtr, _)| match descr.path().parts() {
-            [name] if LABELS.contains(&name.as_str()) => {
-                Ok(Column::Labels(Box::new(LabelColumn::new(descr.clone(), file.properties())?)))
-            }
-            [name] if name == BODY => Ok(Column::Bodies(Box::new(BodyColumn::new(descr.clone(), file.properties())?))),
-            _ => Ok(Column::Other(Box::new(other))),
-        };
-        let columns: Result<Vec<_>> = file.schema_descr().columns().iter().zip(others).map(column).collect();
-        Ok(Self { rows: 0, columns: columns? })
+        let (properties, mut columns) = (file.properties(), Vec::new());
+        let mut leaves = file.schema_descr().columns().iter().zip(others);
+        while let Some((leaf, other)) = leaves.next() {
+            let leaf = leaf.clone();
+            columns.push(match leaf.path().parts() {
+                [name] if LABELS.contains(&name.as_str()) => {
+                    Column::Labels(Box::new(LabelColumn::new(leaf, properties)?))
+                }
+                [name] if name == BODY => Column::Bodies(Box::new(BodyColumn::new(leaf, properties)?)),
+                [name, ..] if name == ATTRIBUTES => {
+                    let (values, _) = leaves.next().expect("a map has values beside its keys");
+                    Column::Attributes(Box::new(AttributeColumns::new(leaf, values.clone(), properties)?))
+                }
+                _ => Column::Other(Box::new(other)),
+            });
+        }
+        Ok(Self { rows: 0, columns })
     }
 
     fn write(&mut self, schema: &SchemaRef, rows: &RecordBatch) -> Result<()> {
         let mut columns = self.columns.iter_mut();
-        let mut next = || columns.next().expect("a column for each leaf of the schema");
+        let mut next = || columns.next().expect("a column for each leaf of the schema, or for both of attributes");
         for (field, values) in schema.fields().iter().zip(rows.columns()) {
             if LABELS.contains(&field.name().as_str()) {
                 let Column::Labels(column) = next() else { unreachable!("by its name it has labels") };
@@ -144,6 +158,11 @@ impl RowGroup {
             if field.name() == BODY {
                 let Column::Bodies(column) = next() else { unreachable!("by its name it has bodies") };
                 column.write(values.as_string_view())?;
+                continue;
+            }
+            if field.name() == ATTRIBUTES {
+                let Column::Attributes(column) = next() else { unreachable!("by its name it has attributes") };
+                column.write(values.as_map())?;
                 continue;
             }
             for leaf in compute_leaves(field, values)? {
@@ -159,6 +178,7 @@ impl RowGroup {
         let bytes = |column: &Column| match column {
             Column::Labels(column) => column.full_pages(),
             Column::Bodies(column) => column.full_pages(),
+            Column::Attributes(column) => column.full_pages(),
             Column::Other(_) => 0,
         };
         self.columns.iter().map(bytes).sum()
@@ -168,6 +188,7 @@ impl RowGroup {
         let bytes = |column: &Column| match column {
             Column::Labels(column) => column.bytes(),
             Column::Bodies(column) => column.bytes(),
+            Column::Attributes(column) => column.bytes(),
             Column::Other(column) => column.get_estimated_total_bytes(),
         };
         self.columns.iter().map(bytes).sum()

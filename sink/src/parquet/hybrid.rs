@@ -9,19 +9,19 @@ pub fn width(ids: usize) -> u8 {
     (usize::BITS - ids.saturating_sub(1).leading_zeros()) as u8
 }
 
-/// Appends `ids`, each of at most `width` bits.
-pub fn encode(ids: &[u32], width: u8, out: &mut Vec<u8>) {
+/// Appends `ids` (or levels), each of at most `width` bits.
+pub fn encode<T: Copy + Eq + Into<u32>>(ids: &[T], width: u8, out: &mut Vec<u8>) {
     let mut rest = ids;
     while let Some(&first) = rest.first() {
         let run = rest.iter().take_while(|id| **id == first).count();
         if run >= GROUP || run == rest.len() {
             push_varint((run as u64) << 1, out);
-            out.extend_from_slice(&first.to_le_bytes()[..usize::from(width.div_ceil(8))]);
+            out.extend_from_slice(&first.into().to_le_bytes()[..usize::from(width.div_ceil(8))]);
             rest = &rest[run..];
             continue;
         }
         // As far as no whole group is one run. Only the last group of all may be filled up.
-        let is_mixed = |group: &[u32]| group.iter().any(|id| *id != group[0]);
+        let is_mixed = |group: &[T]| group.iter().any(|id| *id != group[0]);
         let more = rest[GROUP.min(rest.len())..].chunks_exact(GROUP).take_while(|group| is_mixed(group)).count();
         let (packed, others) = rest.split_at((GROUP * (1 + more)).min(rest.len()));
         push_varint((1 + more as u64) << 1 | 1, out);
@@ -39,10 +39,10 @@ fn push_varint(mut number: u64, out: &mut Vec<u8>) {
 }
 
 /// Packs whole groups; those that are missing from the last one are zero.
-fn pack(ids: &[u32], width: u8, out: &mut Vec<u8>) {
+fn pack<T: Copy + Into<u32>>(ids: &[T], width: u8, out: &mut Vec<u8>) {
     let (mut bits, mut held) = (0u64, 0);
     let filled = ids.len().next_multiple_of(GROUP) - ids.len();
-    for &id in ids.iter().chain(&[0; GROUP][..filled]) {
+    for id in ids.iter().map(|id| (*id).into()).chain(std::iter::repeat_n(0, filled)) {
         bits |= u64::from(id) << held;
         held += width;
         while held >= 8 {
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn one_value_takes_next_to_nothing() {
         let mut bytes = Vec::new();
-        encode(&[0; 20_000], width(1), &mut bytes);
+        encode(&[0u32; 20_000], width(1), &mut bytes);
         assert_eq!(bytes.len(), 3);
         assert_eq!([0, 1, 2, 3, 4, 5, 256, 257].map(width), [0, 0, 1, 2, 2, 3, 8, 9]);
     }

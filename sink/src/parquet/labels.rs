@@ -21,8 +21,8 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::statistics::{Statistics, ValueStatistics};
 use parquet::schema::types::ColumnDescPtr;
 
-use super::chunk::Chunk;
-use super::hybrid;
+use super::chunk::{Chunk, DataPage};
+use super::dictionary::Dictionary;
 
 /// Texts longer than this are no bounds of a column: it has none then. Bounds are kept for each page.
 const BOUND_BYTES_MAX: usize = 1 << 10;
@@ -53,43 +53,6 @@ pub fn labels_of(texts: &StringArray) -> std::result::Result<Labels, ArrowError>
     Labels::try_new(keys, Arc::new(StringArray::from(values)))
 }
 
-/// The different texts of a column chunk, by the order in which they came.
-#[derive(Default)]
-struct Dictionary {
-    texts: Vec<Arc<str>>,
-    ids: HashMap<Arc<str>, u32>,
-    /// The texts as the dictionary's page has them.
-    page: Vec<u8>,
-}
-
-impl Dictionary {
-    fn id(&mut self, text: &str) -> u32 {
-        if let Some(id) = self.ids.get(text) {
-            return *id;
-        }
-        let id = self.texts.len() as u32;
-        self.page.extend_from_slice(&(text.len() as u32).to_le_bytes());
-        self.page.extend_from_slice(text.as_bytes());
-        let text: Arc<str> = text.into();
-        self.texts.push(text.clone());
-        self.ids.insert(text, id);
-        id
-    }
-
-    /// The bits of an id.
-    fn width(&self) -> u8 {
-        hybrid::width(self.texts.len())
-    }
-
-    /// The least and the greatest text of these rows.
-    fn bounds(&self, rows: &[u32]) -> (Arc<str>, Arc<str>) {
-        let mut occurs = vec![false; self.texts.len()];
-        rows.iter().for_each(|id| occurs[*id as usize] = true);
-        let texts = self.texts.iter().zip(occurs).filter_map(|(text, occurs)| occurs.then_some(text));
-        (texts.clone().min().expect("there are rows").clone(), texts.max().expect("there are rows").clone())
-    }
-}
-
 /// One column chunk of labels that is being written.
 pub struct LabelColumn {
     name: String,
@@ -99,7 +62,8 @@ pub struct LabelColumn {
     open: Vec<u32>,
     /// The pages that are full.
     chunk: Chunk,
-    bounds: Vec<(Arc<str>, Arc<str>)>,
+    /// The ids of the least and the greatest text of each page.
+    bounds: Vec<(u32, u32)>,
 }
 
 impl LabelColumn {
@@ -110,7 +74,7 @@ impl LabelColumn {
             rows_per_page: properties.data_page_row_count_limit(),
             dictionary: Dictionary::default(),
             open: Vec::new(),
-            chunk: Chunk::new(descr, properties, Encoding::RLE_DICTIONARY)?,
+            chunk: Chunk::new(descr, properties)?,
             bounds: Vec::new(),
         })
     }
@@ -127,7 +91,7 @@ impl LabelColumn {
             self.open.extend(now.iter().map(|key| {
                 // Not all at once: these rows may be some of those that the texts are of.
                 let key = *key as usize;
-                *ids[key].get_or_insert_with(|| self.dictionary.id(texts.value(key)))
+                *ids[key].get_or_insert_with(|| self.dictionary.id(texts.value(key).as_bytes()))
             }));
             if self.open.len() == self.rows_per_page {
                 self.end_page()?;
@@ -144,15 +108,15 @@ impl LabelColumn {
     /// About the bytes that it has come to.
     pub fn bytes(&self) -> usize {
         let open = self.open.len() * usize::from(self.dictionary.width()) / 8;
-        self.dictionary.page.len() + self.full_pages() + open
+        self.dictionary.page().len() + self.full_pages() + open
     }
 
     fn end_page(&mut self) -> Result<()> {
-        let width = self.dictionary.width();
-        let mut raw = vec![width];
-        hybrid::encode(&self.open, width, &mut raw);
-        self.chunk.push(&raw, self.open.len(), None)?;
-        self.bounds.push(self.dictionary.bounds(&self.open));
+        let (mut raw, rows) = (Vec::new(), self.open.len());
+        self.dictionary.encode(&self.open, &mut raw);
+        let encoding = Encoding::RLE_DICTIONARY;
+        self.chunk.push(&DataPage { raw: &raw, encoding, rows, levels: rows, text_bytes: None })?;
+        self.bounds.push(bounds(&self.dictionary, &self.open));
         self.open.clear();
         Ok(())
     }
@@ -162,18 +126,29 @@ impl LabelColumn {
         if !self.open.is_empty() {
             self.end_page()?;
         }
-        let texts = &self.dictionary.texts;
-        let chunk = self.chunk.close(Some((&self.dictionary.page, texts.len())))?;
-        if texts.iter().any(|text| text.len() > BOUND_BYTES_MAX) {
+        let dictionary = &self.dictionary;
+        let chunk = self.chunk.close(Some((dictionary.page(), dictionary.len())))?;
+        let mut texts = (0..dictionary.len()).map(|id| dictionary.text(id as u32));
+        if texts.any(|text| text.len() > BOUND_BYTES_MAX) {
             return chunk.described(|metadata| metadata, None);
         }
         let mut index = ColumnIndexBuilder::new(Type::BYTE_ARRAY);
-        for (least, greatest) in self.bounds {
-            index.append(false, least.as_bytes().to_vec(), greatest.as_bytes().to_vec(), 0);
+        let text = |id: u32| dictionary.text(id).to_vec();
+        for &(least, greatest) in &self.bounds {
+            index.append(false, text(least), text(greatest), 0);
         }
-        let value = |text: Option<&Arc<str>>| text.map(|text| ByteArray::from(text.as_bytes().to_vec()));
-        let (least, greatest) = (value(texts.iter().min()), value(texts.iter().max()));
+        let least = self.bounds.iter().map(|(least, _)| text(*least)).min().map(ByteArray::from);
+        let greatest = self.bounds.iter().map(|(_, greatest)| text(*greatest)).max().map(ByteArray::from);
         let bounds = Statistics::ByteArray(ValueStatistics::new(least, greatest, None, Some(0), false));
         chunk.described(|metadata| metadata.set_statistics(bounds), Some(index.build()?))
     }
+}
+
+/// Of the texts with these ids, the least and the greatest.
+fn bounds(dictionary: &Dictionary, ids: &[u32]) -> (u32, u32) {
+    let mut occurs = vec![false; dictionary.len()];
+    ids.iter().for_each(|id| occurs[*id as usize] = true);
+    let occurring = (0..dictionary.len() as u32).filter(|id| occurs[*id as usize]);
+    let least = occurring.clone().min_by_key(|id| dictionary.text(*id)).expect("there are rows");
+    (least, occurring.max_by_key(|id| dictionary.text(*id)).expect("there are rows"))
 }
