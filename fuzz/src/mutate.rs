@@ -41,7 +41,7 @@ fn mutations(seeds: &[&[u8]], mut decode: impl FnMut(&[u8])) {
     let clock = || UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos() as u64);
     let seed = setting("LOGBOOM_FUZZ_SEED").unwrap_or_else(clock);
     let runs_max = setting("LOGBOOM_FUZZ_RUNS");
-    let time = runs_max.is_none().then(|| Duration::from_millis(setting("LOGBOOM_FUZZ_MS").unwrap_or(MILLISECONDS)));
+    let time = setting("LOGBOOM_FUZZ_MS").or(runs_max.is_none().then_some(MILLISECONDS)).map(Duration::from_millis);
     let mut random = StdRng::seed_from_u64(seed);
     let (begun, mut runs) = (Instant::now(), 0u64);
     while time.is_none_or(|time| begun.elapsed() < time) && runs_max.is_none_or(|max| runs < max) {

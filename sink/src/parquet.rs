@@ -33,7 +33,7 @@ use tokio::io::AsyncWriteExt;
 
 use encoder::Encoder;
 use given::schema_in_file;
-pub(crate) use given::{given, given_schema};
+pub(crate) use given::{Attributes, given, given_attributes, given_schema, map_type};
 pub(crate) use labels::Labels;
 use pages::PagesHeld;
 pub(crate) use stats::count;

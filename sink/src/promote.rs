@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use arrow_array::builder::{BooleanBuilder, Float64Builder, Int64Builder, StringBuilder};
-use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, MapArray, RecordBatch};
+use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
 use logboom_config::{Promoted, PromotedType};
+
+use crate::parquet::Attributes;
 
 /// The columns of these attributes.
 pub fn columns(promoted: &[Promoted]) -> Vec<FieldRef> {
@@ -34,16 +35,16 @@ pub(crate) fn schema_with(rows: &SchemaRef, promoted: &[Promoted]) -> SchemaRef 
     Arc::new(Schema::new(fields))
 }
 
-/// `rows` with the columns of these attributes, as [`schema_with`] has them.
+/// `rows`, in the form of [`given`](crate::parquet::given()), with the columns of these attributes, as [`schema_with`] has them.
 pub(crate) fn append(rows: &RecordBatch, promoted: &[Promoted]) -> Result<RecordBatch, ArrowError> {
-    let attributes = rows["attributes"].as_map();
+    let attributes = Attributes::of(rows);
     let fields: Vec<FieldRef> = rows.schema_ref().fields().iter().cloned().chain(columns(promoted)).collect();
     let mut columns = rows.columns().to_vec();
-    columns.extend(promoted.iter().map(|promoted| column(attributes, promoted)));
+    columns.extend(promoted.iter().map(|promoted| column(&attributes, promoted)));
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
 
-fn column(attributes: &MapArray, promoted: &Promoted) -> ArrayRef {
+fn column(attributes: &Attributes<'_>, promoted: &Promoted) -> ArrayRef {
     let values = values_of(attributes, &promoted.attribute);
     let rows = attributes.len();
     match promoted.kind {
@@ -72,13 +73,8 @@ fn column(attributes: &MapArray, promoted: &Promoted) -> ArrayRef {
 }
 
 /// The value of one attribute in each row.
-fn values_of<'a>(attributes: &'a MapArray, name: &'a str) -> impl Iterator<Item = Option<&'a str>> {
-    let (keys, values) = (attributes.keys().as_string::<i32>(), attributes.values().as_string::<i32>());
-    attributes.value_offsets().windows(2).enumerate().map(move |(row, range)| {
-        let mut entries = range[0] as usize..range[1] as usize;
-        let at = entries.find(|at| attributes.is_valid(row) && keys.value(*at) == name)?;
-        values.is_valid(at).then(|| values.value(at))
-    })
+fn values_of<'a>(attributes: &'a Attributes<'_>, name: &'a str) -> impl Iterator<Item = Option<&'a str>> {
+    (0..attributes.len()).map(move |row| attributes.entries(row).find(|(key, _)| *key == name)?.1)
 }
 
 fn truth(value: &str) -> Option<bool> {
@@ -88,18 +84,22 @@ fn truth(value: &str) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use arrow_array::builder::{MapBuilder, MapFieldNames};
+    use arrow_array::cast::AsArray;
     use arrow_array::types::{Float64Type, Int64Type};
+    use arrow_array::{Array, Int32Array, new_null_array};
 
     use super::*;
+    use crate::parquet::given_attributes;
 
     fn promoted(kind: PromotedType) -> Promoted {
         Promoted { attribute: "a.b".into(), column: "a_b".into(), kind }
     }
 
     /// One row for each; `None` is a row without attributes, `Some(None)` one where the attribute is null.
-    fn attributes(values: &[Option<Option<&str>>]) -> MapArray {
+    fn attributes(values: &[Option<Option<&str>>]) -> ArrayRef {
         let names = MapFieldNames { entry: "key_value".into(), key: "key".into(), value: "value".into() };
-        let mut builder = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());
+        let mut builder = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new())
+            .with_keys_field(Field::new("key", DataType::Utf8, false));
         for value in values {
             if let Some(value) = value {
                 builder.keys().append_value("a");
@@ -109,7 +109,10 @@ mod tests {
             }
             builder.append(value.is_some()).unwrap();
         }
-        builder.finish()
+        let common_of = Int32Array::from(vec![0; values.len()]);
+        let maps = builder.finish();
+        let none = new_null_array(maps.data_type(), 1).as_map().clone();
+        given_attributes(common_of, none, maps).unwrap()
     }
 
     #[test]
@@ -117,18 +120,18 @@ mod tests {
         let texts = ["200", "-1", "1.5", "1e400", "NaN", "true", "FALSE", "", " 1", "9223372036854775808"];
         let values: Vec<_> = texts.iter().map(|text| Some(Some(*text))).chain([Some(None), None]).collect();
         let map = attributes(&values);
-        let ints = column(&map, &promoted(PromotedType::Int));
+        let ints = column(&Attributes::of_column(&map), &promoted(PromotedType::Int));
         let ints: Vec<_> = ints.as_primitive::<Int64Type>().iter().collect();
         assert_eq!(ints[..3], [Some(200), Some(-1), None]);
         assert!(ints[3..].iter().all(Option::is_none));
-        let floats = column(&map, &promoted(PromotedType::Float));
+        let floats = column(&Attributes::of_column(&map), &promoted(PromotedType::Float));
         let floats: Vec<_> = floats.as_primitive::<Float64Type>().iter().collect();
         assert_eq!(floats[..5], [Some(200.0), Some(-1.0), Some(1.5), None, None]);
         assert_eq!((floats[9], floats[10], floats[11]), (Some(9_223_372_036_854_775_808.0), None, None));
-        let truths = column(&map, &promoted(PromotedType::Bool));
+        let truths = column(&Attributes::of_column(&map), &promoted(PromotedType::Bool));
         let truths: Vec<_> = truths.as_boolean().iter().collect();
         assert_eq!((truths[0], truths[5], truths[6], truths[7]), (None, Some(true), Some(false), None));
-        let strings = column(&map, &promoted(PromotedType::String));
+        let strings = column(&Attributes::of_column(&map), &promoted(PromotedType::String));
         let strings: Vec<_> = strings.as_string::<i32>().iter().collect();
         assert_eq!(strings[..10], texts.map(Some));
         assert_eq!(strings[10..], [None, None]);

@@ -7,14 +7,14 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array, BinaryArray, Int32Array, MapArray, RecordBatch, StringArray, StringViewArray};
+use arrow_array::{Array, BinaryArray, Int32Array, RecordBatch, StringArray, StringViewArray};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use jiff::tz::Offset;
 
 use crate::Error;
-use crate::parquet::Labels;
+use crate::parquet::{Attributes, Labels};
 
 const MICROS: i64 = 1_000_000;
 
@@ -29,9 +29,7 @@ pub struct Lines<'a> {
     severity_text: &'a StringArray,
     body: &'a StringViewArray,
     body_bytes: &'a BinaryArray,
-    attributes: &'a MapArray,
-    attribute_keys: &'a StringArray,
-    attribute_values: &'a StringArray,
+    attributes: Attributes<'a>,
     trace_id: &'a StringArray,
     span_id: &'a StringArray,
     stream: TextsOf<'a>,
@@ -65,7 +63,6 @@ impl<'a> Lines<'a> {
             let labels: &Labels = rows[name].as_dictionary();
             TextsOf { keys: labels.keys().values(), texts: labels.values().as_string() }
         };
-        let attributes = rows["attributes"].as_map();
         Self {
             timestamp: rows["timestamp"].as_primitive::<TimestampMicrosecondType>().values(),
             observed: rows["observed_timestamp"].as_primitive::<TimestampMicrosecondType>().values(),
@@ -76,9 +73,7 @@ impl<'a> Lines<'a> {
             severity_text: text("severity_text"),
             body: rows["body"].as_string_view(),
             body_bytes: rows["body_bytes"].as_binary::<i32>(),
-            attributes,
-            attribute_keys: attributes.keys().as_string::<i32>(),
-            attribute_values: attributes.values().as_string::<i32>(),
+            attributes: Attributes::of(rows),
             trace_id: text("trace_id"),
             span_id: text("span_id"),
             stream: labels("stream"),
@@ -113,7 +108,7 @@ impl<'a> Lines<'a> {
             push_base64(self.body_bytes.value(row), out);
             out.push(b'"');
         }
-        if self.attributes.is_valid(row) {
+        if !self.attributes.is_null(row) {
             out.extend_from_slice(b",\"attributes\":");
             self.push_attributes(row, out);
         }
@@ -128,18 +123,16 @@ impl<'a> Lines<'a> {
     }
 
     fn push_attributes(&self, row: usize, out: &mut Vec<u8>) {
-        let offsets = self.attributes.value_offsets();
-        let range = offsets[row] as usize..offsets[row + 1] as usize;
         out.push(b'{');
-        for at in range.clone() {
-            if at > range.start {
+        for (place, (key, value)) in self.attributes.entries(row).enumerate() {
+            if place > 0 {
                 out.push(b',');
             }
-            push_text(self.attribute_keys.value(at), out);
+            push_text(key, out);
             out.push(b':');
-            match self.attribute_values.is_valid(at) {
-                true => push_text(self.attribute_values.value(at), out),
-                false => out.extend_from_slice(b"null"),
+            match value {
+                Some(value) => push_text(value, out),
+                None => out.extend_from_slice(b"null"),
             }
         }
         out.push(b'}');

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::builder::BinaryBuilder;
+use arrow_array::cast::AsArray;
 use arrow_array::{
     Array, ArrayRef, FixedSizeBinaryArray, Int32Array, Int64Array, MapArray, RecordBatch, StringArray, StructArray,
     TimestampMicrosecondArray, new_null_array,
@@ -17,8 +18,7 @@ use arrow_select::interleave::interleave;
 use super::MergeError;
 use super::run::{Constants, DecodedRun, RowRef};
 use crate::Error;
-use crate::parquet::{Labels, given_schema};
-use crate::schema::file_schema;
+use crate::parquet::{Labels, given_attributes, given_schema, map_type};
 
 /// What severities as their sources write them mostly come to.
 const SEVERITY_TEXT_BYTES: usize = 5;
@@ -116,12 +116,32 @@ impl Texts {
 struct Entries {
     keys: Texts,
     values: Texts,
+    /// Where those of each row end.
+    ends: Vec<i32>,
 }
 
 impl Entries {
+    fn with_capacity(rows: usize, bytes: usize) -> Self {
+        let mut ends = Vec::with_capacity(rows + 1);
+        ends.push(0);
+        Self { keys: Texts::with_capacity(0, bytes), values: Texts::with_capacity(0, bytes), ends }
+    }
+
     fn append_of(&mut self, keys: &StringArray, values: &StringArray, entries: Range<usize>) {
         self.keys.append_of(keys, entries.clone());
         self.values.append_of(values, entries);
+    }
+
+    fn end_row(&mut self) {
+        self.ends.push(self.keys.count());
+    }
+
+    fn into_maps(self) -> Result<MapArray, ArrowError> {
+        let DataType::Map(field, sorted) = map_type() else { unreachable!("it is a map") };
+        let DataType::Struct(fields) = field.data_type() else { unreachable!("its entries are structs") };
+        let texts = vec![self.keys.into_texts(None)?, self.values.into_texts(None)?];
+        let entries = StructArray::try_new(fields.clone(), texts, None)?;
+        MapArray::try_new(field.clone(), OffsetBuffer::new(self.ends.into()), entries, None, sorted)
     }
 }
 
@@ -245,54 +265,41 @@ impl<'a> Gather<'a> {
         texts.into_texts(valid.finish())
     }
 
-    /// What the run has in common first, then the record's own, whose keys win.
+    /// What the run has in common once for it, and the record's own, whose keys win.
     fn attributes(&self) -> Result<ArrayRef, ArrowError> {
-        let schema = file_schema();
-        let map_type = schema.field_with_name("attributes")?.data_type();
-        let bare = |run: &DecodedRun| run.attributes.is_none() && run.key.attributes.is_empty();
-        if self.runs.iter().all(bare) {
-            return Ok(new_null_array(map_type, self.rows.len()));
-        }
-        let bytes = self.each().map(|(run, row)| run.attribute_bytes(row)).sum();
-        let mut all = Entries { keys: Texts::with_capacity(0, bytes), values: Texts::with_capacity(0, bytes) };
-        let mut offsets = Vec::with_capacity(self.rows.len() + 1);
-        offsets.push(0);
+        let bytes = self.each().map(|(run, row)| run.own_attribute_bytes(row)).sum();
+        let mut own = Entries::with_capacity(self.rows.len(), bytes);
         for (run, rows) in self.each_span() {
-            let Constants { keys, values, .. } = &run.constants;
-            let Some(own) = &run.attributes else {
-                for _ in rows.clone() {
-                    all.append_of(keys, values, 0..keys.len());
-                    offsets.push(all.keys.count());
-                }
+            let Some(of_rows) = &run.attributes else {
+                own.ends.extend(std::iter::repeat_n(own.keys.count(), rows.len()));
                 continue;
             };
-            if keys.is_empty() {
-                let (entries, before) = (own.entries(rows.clone()), all.keys.count());
+            if !run.constants.overridden {
+                let (entries, before) = (of_rows.entries(rows.clone()), own.keys.count());
                 let first = entries.start as i32;
-                all.append_of(&own.keys, &own.values, entries);
-                offsets.extend(own.ends()[rows.start + 1..=rows.end].iter().map(|end| end - first + before));
+                own.append_of(&of_rows.keys, &of_rows.values, entries);
+                own.ends.extend(of_rows.ends()[rows.start + 1..=rows.end].iter().map(|end| end - first + before));
                 continue;
             }
             for row in rows.clone() {
-                let entries = own.entries(row..row + 1);
-                if !run.constants.overridden {
-                    all.append_of(keys, values, 0..keys.len());
-                } else {
-                    for (at, key) in keys.iter().flatten().enumerate() {
-                        if !entries.clone().any(|entry| own.keys.value(entry) == key) {
-                            all.append_of(keys, values, at..at + 1);
-                        }
+                let entries = of_rows.entries(row..row + 1);
+                for (at, key) in run.constants.keys.iter().flatten().enumerate() {
+                    if !entries.clone().any(|entry| of_rows.keys.value(entry) == key) {
+                        own.append_of(&run.constants.keys, &run.constants.values, at..at + 1);
                     }
                 }
-                all.append_of(&own.keys, &own.values, entries);
-                offsets.push(all.keys.count());
+                own.append_of(&of_rows.keys, &of_rows.values, entries);
+                own.end_row();
             }
         }
-        let DataType::Map(field, sorted) = map_type else { unreachable!("it is a map") };
-        let DataType::Struct(fields) = field.data_type() else { unreachable!("its entries are structs") };
-        let entries =
-            StructArray::try_new(fields.clone(), vec![all.keys.into_texts(None)?, all.values.into_texts(None)?], None)?;
-        let offsets = OffsetBuffer::new(offsets.into());
-        Ok(Arc::new(MapArray::try_new(field.clone(), offsets, entries, None, *sorted)?))
+        let mut common = Entries::with_capacity(self.occurring.len(), 0);
+        for Constants { keys, values, overridden, .. } in self.of_occurring(|run| &run.constants) {
+            common.append_of(keys, values, 0..if *overridden { 0 } else { keys.len() });
+            common.end_row();
+        }
+        // Where no row has any, none has a map.
+        let bare = own.keys.count() == 0 && common.keys.count() == 0;
+        let own = if bare { new_null_array(&map_type(), self.rows.len()).as_map().clone() } else { own.into_maps()? };
+        given_attributes(self.occurrences.clone(), common.into_maps()?, own)
     }
 }

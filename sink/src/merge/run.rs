@@ -214,12 +214,12 @@ impl DecodedRun {
     /// Bytes of the texts of a row: its body and its attributes.
     pub fn row_bytes(&self, row: usize) -> usize {
         // The length of what is viewed is in the view's first half.
-        self.attribute_bytes(row) + self.bodies.texts.views()[row] as u32 as usize
+        self.constants.bytes + self.own_attribute_bytes(row) + self.bodies.texts.views()[row] as u32 as usize
     }
 
-    /// Bytes of a row's attributes, those that the run has in common among them.
-    pub fn attribute_bytes(&self, row: usize) -> usize {
-        self.constants.bytes + self.attributes.as_ref().map_or(0, |own| own.bytes(row))
+    /// Bytes of the attributes that a row has for itself.
+    pub fn own_attribute_bytes(&self, row: usize) -> usize {
+        self.attributes.as_ref().map_or(0, |own| own.bytes(row))
     }
 
     /// Rows that the merge has not taken.

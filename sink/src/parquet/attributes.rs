@@ -1,11 +1,9 @@
 //! The columns of attributes: keys and values, most of which the row before had as well.
 //!
-//! Owns how both leaves of the map are encoded. The Parquet library would hash each key and each value; here a key is
-//! first held against the one at the same place of the row before, and a value against the last one of its key. What comes
-//! out is what the library writes as well: a dictionary, until it is too large, and then the texts themselves.
+//! Owns how both leaves of the map are encoded. The Parquet library would hash each key and each value; here what rows have
+//! in common is looked up once, and of the others a key is first held against the one at the same place of the row before,
+//! and a value against the last one of its key. What comes out is what the library writes as well: a dictionary, until it is too large, and then the texts themselves.
 
-use arrow_array::cast::AsArray;
-use arrow_array::{Array, MapArray};
 use bytes::Bytes;
 use parquet::basic::Encoding;
 use parquet::column::writer::ColumnCloseResult;
@@ -15,6 +13,7 @@ use parquet::schema::types::ColumnDescPtr;
 
 use super::chunk::{Chunk, DataPage};
 use super::dictionary::Dictionary;
+use super::given::Attributes;
 use super::hybrid;
 
 /// The name of the column.
@@ -33,7 +32,7 @@ pub struct AttributeColumns {
     rows_per_page: usize,
     keys: TextColumn,
     values: TextColumn,
-    /// The ids of the keys of the last row that had some, by their place in it.
+    /// The ids of the keys of the last row that had some of its own, by their place in it.
     keys_before: Vec<u32>,
     /// The id of the last value of each key, by the key's.
     values_before: Vec<Option<u32>>,
@@ -152,22 +151,32 @@ impl AttributeColumns {
     }
 
     /// Appends rows.
-    pub fn write(&mut self, rows: &MapArray) -> Result<()> {
-        let (keys, values) = (rows.keys().as_string::<i32>(), rows.values().as_string::<i32>());
-        let ends = rows.value_offsets();
+    pub fn write(&mut self, rows: &Attributes<'_>) -> Result<()> {
+        // By the place of what rows have in common, once it is looked up.
+        let mut known: Vec<Vec<[u32; 2]>> = vec![Vec::new(); rows.common.len()];
         for row in 0..rows.len() {
-            let entries = ends[row] as usize..ends[row + 1] as usize;
-            if entries.is_empty() || rows.is_null(row) {
-                self.repetition.push(FIRST_OF_ROW);
-                self.definition.push(if rows.is_null(row) { 0 } else { EMPTY });
+            let at = rows.common_of[row] as usize;
+            let (common, own) = (rows.common.entries(at), rows.own.entries(row));
+            let levels = self.definition.len();
+            if !common.is_empty() && known[at].len() == common.len() && self.keys.by_id && self.values.by_id {
+                self.keys.ids.extend(known[at].iter().map(|[key, _]| key));
+                self.values.ids.extend(known[at].iter().map(|[_, value]| value));
+                self.definition.resize(levels + common.len(), VALUE);
             } else {
-                let first = entries.start;
-                for entry in entries {
-                    self.repetition.push(if entry == first { FIRST_OF_ROW } else { ANOTHER });
-                    let value = values.is_valid(entry).then(|| values.value(entry).as_bytes());
-                    self.push(entry - first, keys.value(entry).as_bytes(), value);
+                known[at].clear();
+                for (key, value) in common.map(|entry| rows.common.entry(entry)) {
+                    known[at].extend(self.push(None, key, value));
                 }
             }
+            for (place, entry) in own.enumerate() {
+                let (key, value) = rows.own.entry(entry);
+                self.push(Some(place), key, value);
+            }
+            if self.definition.len() == levels {
+                self.definition.push(if rows.is_null(row) { 0 } else { EMPTY });
+            }
+            self.repetition.push(FIRST_OF_ROW);
+            self.repetition.resize(self.definition.len(), ANOTHER);
             self.rows += 1;
             if self.rows >= self.rows_per_page || self.keys.is_full() || self.values.is_full() {
                 self.end_page()?;
@@ -176,27 +185,28 @@ impl AttributeColumns {
         Ok(())
     }
 
-    /// Appends what stands at this place of its row.
-    fn push(&mut self, place: usize, key: &[u8], value: Option<&[u8]>) {
+    /// Appends an entry, which may be the one at this place of what its row has of its own. Their ids, if both have one.
+    fn push(&mut self, place: Option<usize>, key: &str, value: Option<&str>) -> Option<[u32; 2]> {
         self.definition.push(if value.is_some() { VALUE } else { KEY });
-        let Some(key) = self.keys.push(key, self.keys_before.get(place).copied()) else {
+        let guess = place.and_then(|place| self.keys_before.get(place)).copied();
+        let key = self.keys.push(key.as_bytes(), guess);
+        let Some(id) = key else {
             // So many keys are hardly ever the ones before.
-            if let Some(value) = value {
-                self.values.push(value, None);
-            }
-            return;
+            self.values.push(value?.as_bytes(), None);
+            return None;
         };
-        match self.keys_before.get_mut(place) {
-            Some(before) => *before = key,
-            None => self.keys_before.push(key),
+        if let Some(place) = place {
+            match self.keys_before.get_mut(place) {
+                Some(before) => *before = id,
+                None => self.keys_before.push(id),
+            }
         }
-        let key = key as usize;
-        if key >= self.values_before.len() {
-            self.values_before.resize(key + 1, None);
+        if id as usize >= self.values_before.len() {
+            self.values_before.resize(id as usize + 1, None);
         }
-        if let Some(value) = value {
-            self.values_before[key] = self.values.push(value, self.values_before[key]);
-        }
+        let before = &mut self.values_before[id as usize];
+        *before = self.values.push(value?.as_bytes(), *before);
+        Some([id, (*before)?])
     }
 
     /// Bytes of the pages that are full.
@@ -247,11 +257,11 @@ fn push_levels(levels: &[u8], max: u8, raw: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::collections::{HashMap, HashSet};
     use std::sync::Arc;
 
     use arrow_array::builder::{MapBuilder, MapFieldNames, StringBuilder};
-    use arrow_array::{ArrayRef, RecordBatch};
+    use arrow_array::{ArrayRef, Int32Array, Int64Array, MapArray, RecordBatch};
     use arrow_schema::{DataType, Field, Schema, SchemaRef};
     use parquet::arrow::ArrowWriter;
     use parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection, RowSelector};
@@ -260,6 +270,7 @@ mod tests {
     use super::*;
     use crate::parquet::encoder::Encoder;
     use crate::parquet::encoder::tests::{open, options};
+    use crate::parquet::given_attributes;
     use crate::schema::file_schema;
 
     const ROWS: usize = 100_000;
@@ -272,21 +283,50 @@ mod tests {
         Arc::new(Schema::new(vec![field, number]))
     }
 
-    fn rows_of(row: impl Fn(usize) -> Row) -> RecordBatch {
+    fn maps_of(rows: &[Row]) -> MapArray {
         let names = MapFieldNames { entry: "key_value".into(), key: "key".into(), value: "value".into() };
         let mut maps = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new())
-            .with_keys_field(Field::new("key", DataType::Utf8, false))
-            .with_values_field(Field::new("value", DataType::Utf8, true));
-        for row in (0..ROWS).map(row) {
+            .with_keys_field(Field::new("key", DataType::Utf8, false));
+        for row in rows {
             for (key, value) in row.iter().flatten() {
                 maps.keys().append_value(key);
                 maps.values().append_option(value.as_ref());
             }
             maps.append(row.is_some()).unwrap();
         }
-        let numbers = arrow_array::Int64Array::from_iter_values(0..ROWS as i64);
-        let columns: Vec<ArrayRef> = vec![Arc::new(maps.finish()), Arc::new(numbers)];
-        RecordBatch::try_new(schema(), columns).unwrap()
+        maps.finish()
+    }
+
+    /// With the numbers of the rows as another column.
+    fn batch(attributes: ArrayRef) -> RecordBatch {
+        let numbers = Int64Array::from_iter_values(0..ROWS as i64);
+        let attributes = (ATTRIBUTES, attributes, true);
+        RecordBatch::try_from_iter_with_nullable([attributes, ("seq", Arc::new(numbers), false)]).unwrap()
+    }
+
+    /// Rows as they are given, with nothing in common.
+    fn own(rows: &[Row]) -> RecordBatch {
+        let common_of = Int32Array::from(vec![0; rows.len()]);
+        batch(given_attributes(common_of, maps_of(&[None]), maps_of(rows)).unwrap())
+    }
+
+    /// The same, but with the first entry of each row in common.
+    fn common(rows: &[Row]) -> RecordBatch {
+        let (mut common, mut places) = (vec![None], HashMap::new());
+        let (mut common_of, mut own) = (Vec::new(), Vec::new());
+        for row in rows {
+            let Some((first, others)) = row.as_deref().and_then(<[_]>::split_first) else {
+                common_of.push(0);
+                own.push(row.clone());
+                continue;
+            };
+            common_of.push(*places.entry(first).or_insert_with(|| {
+                common.push(Some(vec![first.clone()]));
+                common.len() as i32 - 1
+            }));
+            own.push((!others.is_empty()).then(|| others.to_vec()));
+        }
+        batch(given_attributes(common_of.into(), maps_of(&common), maps_of(&own)).unwrap())
     }
 
     fn encoded(rows: &RecordBatch) -> Bytes {
@@ -329,9 +369,13 @@ mod tests {
 
     /// Returns what was written.
     fn check(what: &str, row: impl Fn(usize) -> Row) -> Bytes {
-        let rows = rows_of(row);
-        let (ours, theirs) = (encoded(&rows), plain(&rows));
+        let rows: Vec<Row> = (0..ROWS).map(row).collect();
+        let given = own(&rows);
+        let in_common = encoded(&common(&rows));
+        let rows = batch(Arc::new(maps_of(&rows)));
+        let (ours, theirs) = (encoded(&given), plain(&rows));
         assert!(read(open(&ours)) == rows, "{what}");
+        assert!(read(open(&in_common)) == rows, "{what}, in common");
         // Pages in the middle are found by the index of pages.
         let selection = vec![RowSelector::skip(41_234), RowSelector::select(5), RowSelector::skip(ROWS - 41_239)];
         let some = read(open(&ours).with_row_selection(RowSelection::from(selection)));

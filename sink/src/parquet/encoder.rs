@@ -14,6 +14,7 @@ use parquet::file::writer::SerializedFileWriter;
 
 use super::attributes::{ATTRIBUTES, AttributeColumns};
 use super::bodies::{BODY, BodyColumn};
+use super::given::Attributes;
 use super::labels::{LABELS, LabelColumn};
 
 /// See the module.
@@ -162,7 +163,7 @@ impl RowGroup {
             }
             if field.name() == ATTRIBUTES {
                 let Column::Attributes(column) = next() else { unreachable!("by its name it has attributes") };
-                column.write(values.as_map())?;
+                column.write(&Attributes::of_column(values))?;
                 continue;
             }
             for leaf in compute_leaves(field, values)? {
