@@ -18,7 +18,7 @@
 //! | `tombstones` | the files that were taken out of the table not long ago |
 //! | `history` | the commits that the log still has |
 //!
-//! Committing is our own; snapshots and checkpoints are the Delta library's (`kernel`).
+//! Committing is our own; snapshots and checkpoints are the Delta library's (`kernel`), which gets each commit once (`once`).
 //! Sink files are written elsewhere, and deleted by nothing in here.
 
 pub mod actions;
@@ -32,6 +32,7 @@ mod contract;
 mod history;
 mod kernel;
 mod log;
+mod once;
 mod origin;
 mod snapshot;
 mod stamps;

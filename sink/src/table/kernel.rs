@@ -11,6 +11,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::Timing;
 use super::log::Log;
+use super::once::CommitsOnce;
 use crate::paths::Name;
 use crate::{Error, Store, thread};
 
@@ -25,7 +26,7 @@ pub(super) async fn with_snapshot<T: Send + 'static>(
     version: Option<Version>,
     work: impl FnOnce(SnapshotRef, &dyn Engine) -> KernelResult<T> + Send + 'static,
 ) -> Result<T, Error> {
-    let objects = store.objects().clone();
+    let objects = Arc::new(CommitsOnce::new(store.objects().clone()));
     let runtime = Handle::current();
     let blocking = move || {
         // On this very runtime where it can be: connections of a store do not outlive the runtime they were made on.
