@@ -232,6 +232,17 @@ impl File {
         self.real().sync_all()
     }
 
+    /// All of it from `offset` on will be read soon: the disk may begin at once, with much at a time.
+    pub fn will_be_read(&self, offset: u64) {
+        match &self.0 {
+            Inner::Real(file) => {
+                let _ = rustix::fs::fadvise(file, offset, None, rustix::fs::Advice::WillNeed);
+            }
+            #[cfg(feature = "simulation")]
+            Inner::Simulated(..) => {}
+        }
+    }
+
     /// Its length in bytes.
     pub fn length(&self) -> io::Result<u64> {
         simulated_file!(self, disk, file => disk.length(file));

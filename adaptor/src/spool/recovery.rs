@@ -18,6 +18,11 @@ use super::segment::{self, Frame, SegmentHeader};
 use super::{Index, Recovered, Segment, SpoolError, Stream, durable, quarantine};
 use crate::counters::Counters;
 
+/// After so many frames of a segment it is known whether they are small.
+const FRAMES_KNOWN: usize = 16;
+/// Frames that are smaller than this on average have a header in every few pages: it is faster to read all of them.
+const SMALL_FRAME_BYTES: u64 = 16 << 10;
+
 /// Reads the spool at `path`.
 pub fn recover(disk: &Disk, path: &Path, counters: &Counters) -> Result<(Index, Recovered), SpoolError> {
     let positions_path = path.join("positions");
@@ -230,8 +235,12 @@ impl Scan<'_> {
             set_aside: 0,
             positions: Positions::default(),
         };
-        let mut first_record = None;
+        let (mut first_record, mut frames) = (None, 0);
         let end = loop {
+            if frames == FRAMES_KNOWN && segment.bytes < FRAMES_KNOWN as u64 * SMALL_FRAME_BYTES {
+                self.file.will_be_read(segment.bytes);
+            }
+            frames += 1;
             let (header, sound, end, error) = match self.step(segment.bytes)? {
                 Frame::Sound { content, end } => (Some(content), true, end, None),
                 Frame::Damaged { end, header, error } => (header, false, end, Some(error)),
