@@ -39,6 +39,10 @@ sbom:
 fuzz *ARGS="-runs=10000000 -max_total_time=3600":
     fuzz/run all {{ARGS}}
 
+# Fuzz every target with ten million blind inputs, or as many as 200 s have (LOGBOOM_FUZZ_RUNS, LOGBOOM_FUZZ_MS); or those whose name begins with WHAT
+fuzz-blind WHAT="":
+    fuzz/blind {{WHAT}}
+
 # Flip every bit of a segment of 64 KiB, as the only one of its stream and as one of two
 bit-flips:
     cargo test --release -p logboom-adaptor --lib every_bit_of_a_segment -- --ignored --nocapture

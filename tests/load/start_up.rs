@@ -24,7 +24,7 @@ const SMALL_BLOCK: u64 = 20;
 fn an_adaptor_starts_at_once_on_a_big_spool_in_little_memory() {
     let shape = Shape { bytes: 128 * MIB, streams: 1, segment_bytes: SEGMENT, block_records: BIG_BLOCK };
     // As long as a busy machine may take for it unoptimized.
-    start("128 MiB, one stream", shape, Duration::from_secs(5));
+    assert_eq!(start("128 MiB, one stream", shape, Duration::from_secs(5)), None);
 }
 
 #[test]
@@ -44,6 +44,7 @@ fn full_load_streams_of_ten_thousand_earlier_runs_are_sent_and_what_is_new_does_
 #[ignore = "takes minutes and disk; run it optimized"]
 fn full_load_an_adaptor_starts_at_once_on_spools_of_gigabytes_in_little_memory() {
     let large = env_number("LOGBOOM_SPOOL_GIB", 10);
+    let mut slow = Vec::new();
     for (gib, limit) in [(1, Duration::from_secs(2)), (large, Duration::from_secs(10))] {
         for (streams, segment_bytes, block_records) in [
             (1, SEGMENT, BIG_BLOCK),
@@ -52,9 +53,14 @@ fn full_load_an_adaptor_starts_at_once_on_spools_of_gigabytes_in_little_memory()
             (gib * 16, SEGMENT, BIG_BLOCK),
         ] {
             let shape = Shape { bytes: gib << 30, streams, segment_bytes, block_records };
-            start(&format!("{gib} GiB, {streams} streams, blocks of {block_records} records"), shape, limit);
+            slow.extend(start(
+                &format!("{gib} GiB, {streams} streams, blocks of {block_records} records"),
+                shape,
+                limit,
+            ));
         }
     }
+    assert!(slow.is_empty(), "{slow:?}");
 }
 
 #[test]
@@ -102,7 +108,8 @@ fn loss_records(pipeline: &Pipeline) -> u64 {
     pipeline.adaptors[0].node.counter("loss_records")
 }
 
-fn start(what: &str, shape: Shape, limit: Duration) {
+/// Says what was too slow.
+fn start(what: &str, shape: Shape, limit: Duration) -> Option<String> {
     let mut pipeline = Pipeline::new(Plan { spool: SPOOL, ..Plan::default() });
     let begun = Instant::now();
     let built = shape.build(&pipeline.adaptors[0].spool);
@@ -119,8 +126,8 @@ fn start(what: &str, shape: Shape, limit: Duration) {
         built.segments.len(),
         mib(peak),
     );
-    assert!(cold < limit && warm < limit, "{what}: ready in {cold:?} and {warm:?}");
     assert!(peak < MEMORY_MAX, "{what}: {}", mib(peak));
+    (cold >= limit || warm >= limit).then(|| format!("{what}: ready in {cold:.2?} and {warm:.2?}"))
 }
 
 /// Returns how long it took until the adaptor took records in.

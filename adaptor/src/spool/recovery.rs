@@ -1,7 +1,7 @@
 //! What a start finds in the spool: streams of earlier runs, to be sent and deleted.
 //!
-//! Headers are read, payloads are not, but for the last segment of each stream: its tail may hold what was never synced,
-//! and a position there must not count if its records are damaged, for the source would skip them. Memory is bounded by
+//! Headers are read, payloads are not, but for the last block of each stream: it may never have been synced (a sync covers
+//! one block), and its position must not count if its records are damaged, for the source would skip them. Memory is bounded by
 //! the count of segments and positions, not by bytes.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -199,7 +199,7 @@ struct Scan<'a> {
     stream: StreamId,
     /// Blocks from this number on lie in the next segment.
     below: u64,
-    /// Check payloads too.
+    /// Check the payload of the last block too.
     verify: bool,
 }
 
@@ -269,8 +269,10 @@ impl Scan<'_> {
     }
 
     fn step(&self, offset: u64) -> io::Result<Frame<Header>> {
-        if !self.verify {
-            return segment::read_header(self.file, offset, self.length);
+        let frame = segment::read_header(self.file, offset, self.length)?;
+        let is_last = matches!(frame, Frame::Sound { end, .. } if end == self.length);
+        if !self.verify || !is_last {
+            return Ok(frame);
         }
         Ok(match segment::read_block(self.file, offset, self.length)? {
             Frame::Sound { content, end } => Frame::Sound { content: Header::clone(content.header()), end },
