@@ -35,7 +35,8 @@ pub(crate) fn schema_with(rows: &SchemaRef, promoted: &[Promoted]) -> SchemaRef 
     Arc::new(Schema::new(fields))
 }
 
-/// `rows`, in the form of [`given`](crate::parquet::given()), with the columns of these attributes, as [`schema_with`] has them.
+/// `rows`, in the form of [`given`](crate::parquet::given()), with the columns of these attributes, as [`schema_with`] has
+/// them.
 pub(crate) fn append(rows: &RecordBatch, promoted: &[Promoted]) -> Result<RecordBatch, ArrowError> {
     let attributes = Attributes::of(rows);
     let fields: Vec<FieldRef> = rows.schema_ref().fields().iter().cloned().chain(columns(promoted)).collect();

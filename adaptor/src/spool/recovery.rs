@@ -1,8 +1,8 @@
 //! What a start finds in the spool: streams of earlier runs, to be sent and deleted.
 //!
 //! Headers are read, payloads are not, but for the last block of each stream: it may never have been synced (a sync covers
-//! one block), and its position must not count if its records are damaged, for the source would skip them. Memory is bounded by
-//! the count of segments and positions, not by bytes.
+//! one block), and its position must not count if its records are damaged, for the source would skip them. Memory is
+//! bounded by the count of segments and positions, not by bytes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;

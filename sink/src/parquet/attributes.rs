@@ -1,8 +1,9 @@
 //! The columns of attributes: keys and values, most of which the row before had as well.
 //!
-//! Owns how both leaves of the map are encoded. The Parquet library would hash each key and each value; here what rows have
-//! in common is looked up once, and of the others a key is first held against the one at the same place of the row before,
-//! and a value against the last one of its key. What comes out is what the library writes as well: a dictionary, until it is too large, and then the texts themselves.
+//! Owns how both leaves of the map are encoded. The Parquet library would hash each key and each value; here what rows
+//! have in common is looked up once, and of the others a key is first held against the one at the same place of the row
+//! before, and a value against the last one of its key. What comes out is what the library writes as well: a dictionary,
+//! until it is too large, and then the texts themselves.
 
 use bytes::Bytes;
 use parquet::basic::Encoding;

@@ -158,7 +158,8 @@ async fn who_loses_a_version_to_a_vacuum_commits_no_files_that_are_old_by_the_cl
     }
 }
 
-/// As the test above, but the view has come past the vacuum before the commit begins: after a commit without an answer, say.
+/// As the test above, but the view has come past the vacuum before the commit begins: after a commit without an answer,
+/// say.
 #[tokio::test]
 async fn whose_view_has_come_past_a_vacuum_commits_no_files_that_are_old_by_the_clock_of_the_store() {
     for deleted in [false, true] {
