@@ -14,7 +14,8 @@ mod mutate;
 /// Feeds `decode` inputs that are like `seeds` and are not. A panic in it fails the test and shows the input.
 ///
 /// How long: `LOGBOOM_FUZZ_MS` milliseconds (300), or `LOGBOOM_FUZZ_RUNS` inputs; if both are set, whichever is over
-/// first. Which: by the seed `LOGBOOM_FUZZ_SEED` (the clock). Under `fuzz/run` it is libFuzzer that decides, and this does not return.
+/// first. Which: by the seed `LOGBOOM_FUZZ_SEED` (the clock). Under `fuzz/run` it is libFuzzer that decides, and this
+/// does not return.
 pub fn fuzz(seeds: &[&[u8]], decode: impl FnMut(&[u8])) {
     #[cfg(fuzzing)]
     guided::run(seeds, decode);

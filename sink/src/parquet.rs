@@ -31,6 +31,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use tokio::io::AsyncWriteExt;
 
+use attributes::ATTRIBUTES;
 use encoder::Encoder;
 use given::schema_in_file;
 pub(crate) use given::{Attributes, given, given_attributes, given_schema, map_type};
@@ -340,7 +341,7 @@ fn properties(settings: &FileSettings) -> WriterProperties {
         builder = builder.set_column_statistics_enabled(column(name), EnabledStatistics::None);
     }
     for leaf in ["key", "value"] {
-        let path = ColumnPath::new(vec!["attributes".into(), "key_value".into(), leaf.into()]);
+        let path = ColumnPath::new(vec![ATTRIBUTES.into(), "key_value".into(), leaf.into()]);
         builder = builder.set_column_statistics_enabled(path, EnabledStatistics::None);
     }
     builder.build()

@@ -267,7 +267,7 @@ impl<'a> Gather<'a> {
 
     /// What the run has in common once for it, and the record's own, whose keys win.
     fn attributes(&self) -> Result<ArrayRef, ArrowError> {
-        let bytes = self.each().map(|(run, row)| run.own_attribute_bytes(row)).sum();
+        let bytes = self.each_span().map(|(run, rows)| run.own_attribute_bytes(rows.clone())).sum();
         let mut own = Entries::with_capacity(self.rows.len(), bytes);
         for (run, rows) in self.each_span() {
             let Some(of_rows) = &run.attributes else {

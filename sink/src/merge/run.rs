@@ -79,8 +79,8 @@ impl OwnAttributes {
         ends[rows.start] as usize..ends[rows.end] as usize
     }
 
-    fn bytes(&self, row: usize) -> usize {
-        let entries = self.entries(row..row + 1);
+    fn bytes(&self, rows: Range<usize>) -> usize {
+        let entries = self.entries(rows);
         let bytes = |texts: &StringArray| {
             let offsets = texts.value_offsets();
             (offsets[entries.end] - offsets[entries.start]) as usize
@@ -214,12 +214,12 @@ impl DecodedRun {
     /// Bytes of the texts of a row: its body and its attributes.
     pub fn row_bytes(&self, row: usize) -> usize {
         // The length of what is viewed is in the view's first half.
-        self.constants.bytes + self.own_attribute_bytes(row) + self.bodies.texts.views()[row] as u32 as usize
+        self.constants.bytes + self.own_attribute_bytes(row..row + 1) + self.bodies.texts.views()[row] as u32 as usize
     }
 
-    /// Bytes of the attributes that a row has for itself.
-    pub fn own_attribute_bytes(&self, row: usize) -> usize {
-        self.attributes.as_ref().map_or(0, |own| own.bytes(row))
+    /// Bytes of the attributes that these rows have each for itself.
+    pub fn own_attribute_bytes(&self, rows: Range<usize>) -> usize {
+        self.attributes.as_ref().map_or(0, |own| own.bytes(rows))
     }
 
     /// Rows that the merge has not taken.

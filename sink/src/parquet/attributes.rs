@@ -12,7 +12,7 @@ use parquet::errors::Result;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnDescPtr;
 
-use super::chunk::{Chunk, DataPage};
+use super::chunk::{Chunk, DataPage, push_plain};
 use super::dictionary::Dictionary;
 use super::given::Attributes;
 use super::hybrid;
@@ -77,8 +77,7 @@ impl TextColumn {
     /// Appends a text, which may be the one with the id `guess`. Its id, if it is written as one.
     fn push(&mut self, text: &[u8], guess: Option<u32>) -> Option<u32> {
         if !self.by_id {
-            self.texts.extend_from_slice(&(text.len() as u32).to_le_bytes());
-            self.texts.extend_from_slice(text);
+            push_plain(text, &mut self.texts);
             return None;
         }
         let id = match guess {
@@ -89,15 +88,17 @@ impl TextColumn {
         Some(id)
     }
 
-    /// About the bytes of the open page, and whether it has to end.
+    /// About the bytes of the open page.
     fn open_bytes(&self) -> usize {
         self.texts.len() + self.ids.len() * usize::from(self.dictionary.width()) / 8
     }
 
+    /// Whether the open page has to end.
     fn is_full(&self) -> bool {
         self.open_bytes() >= self.page_bytes || self.outgrown()
     }
 
+    /// Whether the dictionary is as large as it may be: what comes after the open page is not put into it.
     fn outgrown(&self) -> bool {
         self.by_id && self.dictionary.page().len() >= self.dictionary_bytes
     }

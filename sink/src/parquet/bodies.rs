@@ -12,7 +12,7 @@ use parquet::errors::Result;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnDescPtr;
 
-use super::chunk::{Chunk, DataPage};
+use super::chunk::{Chunk, DataPage, push_plain};
 
 /// The name of the column.
 pub const BODY: &str = "body";
@@ -48,8 +48,7 @@ impl BodyColumn {
         assert_eq!(bodies.null_count(), 0, "a body is never null");
         for row in 0..bodies.len() {
             let body = bodies.value(row);
-            self.open.extend_from_slice(&(body.len() as u32).to_le_bytes());
-            self.open.extend_from_slice(body.as_bytes());
+            push_plain(body.as_bytes(), &mut self.open);
             self.open_rows += 1;
             if self.open.len() >= self.page_bytes || self.open_rows >= self.rows_per_page {
                 self.end_page()?;

@@ -34,6 +34,12 @@ pub struct Chunk {
     offsets: OffsetIndexBuilder,
 }
 
+/// Appends a text in Parquet's encoding PLAIN: after its length.
+pub fn push_plain(text: &[u8], to: &mut Vec<u8>) {
+    to.extend_from_slice(&(text.len() as u32).to_le_bytes());
+    to.extend_from_slice(text);
+}
+
 /// A page of values.
 pub struct DataPage<'a> {
     /// Its levels, if the column has some, and its values.

@@ -4,12 +4,13 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use super::chunk::push_plain;
 use super::hybrid;
 
 /// See the module.
 #[derive(Default)]
 pub struct Dictionary {
-    /// The texts as the dictionary's page has them: each after its length.
+    /// The texts as the dictionary's page has them.
     page: Vec<u8>,
     /// Where each of them ends.
     ends: Vec<usize>,
@@ -27,8 +28,7 @@ impl Dictionary {
             return *id;
         }
         let id = ends.len() as u32;
-        page.extend_from_slice(&(text.len() as u32).to_le_bytes());
-        page.extend_from_slice(text);
+        push_plain(text, page);
         ends.push(page.len());
         ids.insert_unique(hash, id, |id| hasher.hash_one(text_of(page, ends, *id)));
         id

@@ -112,8 +112,8 @@ pub struct Attributes<'a> {
 pub struct Maps<'a> {
     maps: &'a MapArray,
     ends: &'a [i32],
-    pub keys: &'a StringArray,
-    pub values: &'a StringArray,
+    keys: &'a StringArray,
+    values: &'a StringArray,
 }
 
 impl<'a> Maps<'a> {
