@@ -89,6 +89,10 @@ sweep-power:
 stores:
     cargo test -p logboom-sink --test sink stores:: -- --nocapture
 
+# Queries that a Ballista cluster answers, which builds one: a scheduler and two executors
+remote:
+    cargo test --manifest-path query/remote-test/Cargo.toml --target-dir target/remote-test
+
 # 20,000 seeds of the simulation; or what ARGS say (docs/simulation.md)
 simulate *ARGS="--seeds 20000":
     cargo test --release -p logboom-simulation -- {{ARGS}}

@@ -25,9 +25,17 @@ pub(crate) struct Columns {
 impl Columns {
     /// The columns of a table that has `more` of them than others.
     pub(crate) fn with(more: &[FieldRef]) -> Self {
-        let file: Vec<FieldRef> = file_schema().fields().iter().chain(more).map(view).collect();
         let date = table_schema().field_with_name(PARTITION_COLUMN).expect("the table is partitioned").clone();
-        let date = Arc::new(date);
+        Self::of(file_schema().fields().iter().chain(more).map(view).collect(), Arc::new(date))
+    }
+
+    /// The same columns without views, which do not travel well: a part of a batch takes all that its views look into along.
+    #[cfg(feature = "remote")]
+    pub(crate) fn without_views(&self) -> Self {
+        Self::of(self.file.fields().iter().map(owned).collect(), self.date.clone())
+    }
+
+    fn of(file: Vec<FieldRef>, date: FieldRef) -> Self {
         let table: Vec<FieldRef> = file.iter().chain([&date]).cloned().collect();
         Self { file: Arc::new(Schema::new(file)), table: Arc::new(Schema::new(table)), date }
     }
@@ -57,6 +65,15 @@ fn view(field: &FieldRef) -> FieldRef {
     match field.data_type() {
         DataType::Utf8 => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
         DataType::Binary => Arc::new(field.as_ref().clone().with_data_type(DataType::BinaryView)),
+        _ => field.clone(),
+    }
+}
+
+#[cfg(feature = "remote")]
+fn owned(field: &FieldRef) -> FieldRef {
+    match field.data_type() {
+        DataType::Utf8View => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8)),
+        DataType::BinaryView => Arc::new(field.as_ref().clone().with_data_type(DataType::Binary)),
         _ => field.clone(),
     }
 }

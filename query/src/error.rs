@@ -31,6 +31,15 @@ pub enum Error {
         statement: String,
     },
 
+    /// The cluster did not take the query, or failed.
+    #[error("the cluster at {scheduler} cannot answer: {reason}")]
+    Cluster {
+        /// Its scheduler.
+        scheduler: String,
+        /// What is wrong.
+        reason: String,
+    },
+
     /// The statement makes no sense, or failed while it ran.
     #[error("{0}")]
     Sql(String),
@@ -54,10 +63,15 @@ impl Error {
 
 impl From<DataFusionError> for Error {
     fn from(error: DataFusionError) -> Self {
-        Self::Sql(match error.find_root() {
-            DataFusionError::SQL(error, _) => one_line(&error.to_string()),
-            _ => one_line(&error.strip_backtrace()),
-        })
+        Self::Sql(reason(&error))
+    }
+}
+
+/// In one line.
+pub(crate) fn reason(error: &DataFusionError) -> String {
+    match error.find_root() {
+        DataFusionError::SQL(error, _) => one_line(&error.to_string()),
+        _ => one_line(&error.strip_backtrace()),
     }
 }
 

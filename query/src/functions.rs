@@ -55,6 +55,12 @@ pub(crate) fn register(context: &mut SessionContext) -> Result<()> {
     context.register_expr_planner(Arc::new(Arrows))
 }
 
+/// Whether a function is one of those, which only Logboom has.
+#[cfg(feature = "remote")]
+pub(crate) fn is_ours(name: &str) -> bool {
+    FUNCTIONS.iter().any(|(ours, _)| *ours == name)
+}
+
 fn function(name: &'static str, gives: Gives) -> ScalarUDF {
     ScalarUDF::from(JsonFunction { name, gives, signature: Signature::variadic_any(Volatility::Immutable) })
 }

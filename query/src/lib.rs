@@ -5,6 +5,7 @@
 //!     │                                    │             │
 //!   snapshot                        counting store ──► usage
 //! ```
+//! With the cargo feature `remote` a Ballista cluster can take the part from the scan on; the plan is made here.
 //! `grep` goes from the session to the files by a way of its own.
 //!
 //! Owns how a committed snapshot becomes the table `logs`, what may be asked of it, and how answers are printed.
@@ -12,6 +13,7 @@
 
 mod bounds;
 mod cells;
+mod cluster;
 mod columns;
 mod counts;
 mod error;
@@ -22,6 +24,8 @@ mod grep;
 mod json;
 mod lines;
 mod output;
+#[cfg(feature = "remote")]
+mod remote;
 mod rows;
 mod session;
 mod store;
@@ -31,6 +35,7 @@ mod trace;
 mod usage;
 mod when;
 
+pub use cluster::Cluster;
 pub use error::Error;
 pub use grep::{Grep, MatchOptions, Matcher, Wanted};
 pub use output::Output;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast;
@@ -19,7 +20,6 @@ use crate::error::Error;
 use crate::functions;
 use crate::json::Indexes;
 use crate::rows::Rows;
-use crate::store::Gap;
 use crate::table::Files;
 use crate::tables::{self, Contents, LOGS, Table, store_url};
 use crate::usage::Meter;
@@ -50,7 +50,7 @@ impl Session {
                 FileFormat::Json => Contents::Json(Arc::new(Indexes::new(snapshot))),
             },
             store: store.objects().clone(),
-            gap: Gap::of(store.url()),
+            url: store.url().clone(),
         };
         Self::on(vec![table])
     }
@@ -91,7 +91,7 @@ impl Session {
         &self.tables
     }
 
-    fn config(&self) -> SessionConfig {
+    pub(crate) fn config(&self) -> SessionConfig {
         let mut config =
             SessionConfig::new().with_information_schema(true).with_default_catalog_and_schema("logboom", "public");
         let options = config.options_mut();
@@ -106,10 +106,23 @@ impl Session {
     /// Answers one statement. It is planned when this returns; rows are read as the answer is polled.
     pub async fn sql(&self, sql: &str) -> Result<Rows, Error> {
         let meter = Arc::new(Meter::default());
-        let mut context = SessionContext::new_with_config_rt(self.config(), self.runtime.clone());
-        functions::register(&mut context)?;
+        let (context, plan) = self.plan(sql, self.config(), &self.tables, &meter).await?;
         context.add_optimizer_rule(Arc::new(CountByCategory));
-        tables::register(&self.tables, self.range, &meter, &context)?;
+        let stream = context.execute_logical_plan(plan).await?.execute_stream().await?;
+        Ok(Rows::new(stream, meter, self.tables.clone()))
+    }
+
+    /// What a statement means over these tables, and where it can be executed; nothing is read yet.
+    pub(crate) async fn plan(
+        &self,
+        sql: &str,
+        config: SessionConfig,
+        tables: &[Table],
+        meter: &Arc<Meter>,
+    ) -> Result<(SessionContext, LogicalPlan), Error> {
+        let mut context = SessionContext::new_with_config_rt(config, self.runtime.clone());
+        functions::register(&mut context)?;
+        tables::register(tables, self.range, meter, &context)?;
 
         let state = context.state();
         let statement = state.sql_to_statement(sql, &state.config_options().sql_parser.dialect)?;
@@ -118,8 +131,7 @@ impl Session {
         // The plan is the second fence: it knows what the words have become.
         let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         read_only.verify_plan(&plan)?;
-        let stream = context.execute_logical_plan(plan).await?.execute_stream().await?;
-        Ok(Rows::new(stream, meter, self.tables.clone()))
+        Ok((context, plan))
     }
 }
 

@@ -64,6 +64,12 @@ impl Files {
         }
     }
 
+    /// The same files, read without views.
+    #[cfg(feature = "remote")]
+    pub(crate) fn without_views(&self) -> Self {
+        Self::with_columns(self.snapshot.clone(), self.columns.without_views())
+    }
+
     /// The files as the sink knows them.
     pub(crate) fn snapshot(&self) -> &[SnapshotFile] {
         &self.snapshot

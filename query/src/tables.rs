@@ -16,6 +16,7 @@ use datafusion::scalar::ScalarValue;
 use jiff::Timestamp;
 use logboom_sink::schema::PARTITION_COLUMN;
 use object_store::ObjectStore;
+use url::Url;
 
 use crate::error::Error;
 use crate::json::{Indexes, JsonTable};
@@ -53,13 +54,14 @@ pub(crate) struct Table {
     pub(crate) contents: Contents,
     pub(crate) version: u64,
     pub(crate) store: Arc<dyn ObjectStore>,
-    pub(crate) gap: Gap,
+    /// Where it is, as others name it.
+    pub(crate) url: Url,
 }
 
 impl Table {
     /// Its store, counted by `meter`.
     pub(crate) fn counted(&self, meter: &Arc<Meter>) -> Arc<CountingStore> {
-        Arc::new(CountingStore::new(self.store.clone(), meter.clone(), self.gap))
+        Arc::new(CountingStore::new(self.store.clone(), meter.clone(), Gap::of(&self.url)))
     }
 
     fn provider(&self, url: ObjectStoreUrl, meter: &Arc<Meter>) -> Arc<dyn TableProvider> {

@@ -21,10 +21,15 @@ pub struct Usage {
     pub files_total: u64,
     /// Their size together.
     pub bytes_total: u64,
+    /// A cluster reads; what it reads is not counted here.
+    pub elsewhere: bool,
 }
 
 impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.elsewhere {
+            return write!(f, "{} files of {}, read by the cluster", self.files_total, human_bytes(self.bytes_total));
+        }
         let noun = if self.files_read == 1 { "file" } else { "files" };
         let (read, total) = (human_bytes(self.bytes_read), human_bytes(self.bytes_total));
         write!(f, "{} {noun}, {read} read of {total}", self.files_read)
@@ -33,7 +38,10 @@ impl fmt::Display for Usage {
 
 /// Counts fetches while they happen.
 #[derive(Debug, Default)]
-pub(crate) struct Meter(Mutex<Fetched>);
+pub(crate) struct Meter {
+    fetched: Mutex<Fetched>,
+    elsewhere: bool,
+}
 
 #[derive(Debug, Default)]
 struct Fetched {
@@ -43,8 +51,14 @@ struct Fetched {
 }
 
 impl Meter {
+    /// For what a cluster reads.
+    #[cfg(feature = "remote")]
+    pub(crate) fn elsewhere() -> Self {
+        Self { elsewhere: true, ..Self::default() }
+    }
+
     pub(crate) fn add(&self, file: &Path, bytes: u64, requests: u64) {
-        let mut fetched = self.0.lock().expect("no panic while counting");
+        let mut fetched = self.fetched.lock().expect("no panic while counting");
         fetched.bytes += bytes;
         fetched.requests += requests;
         if bytes > 0 && !fetched.files.contains(file) {
@@ -53,13 +67,14 @@ impl Meter {
     }
 
     pub(crate) fn usage(&self, files_total: u64, bytes_total: u64) -> Usage {
-        let fetched = self.0.lock().expect("no panic while counting");
+        let fetched = self.fetched.lock().expect("no panic while counting");
         Usage {
             files_read: fetched.files.len() as u64,
             bytes_read: fetched.bytes,
             requests: fetched.requests,
             files_total,
             bytes_total,
+            elsewhere: self.elsewhere,
         }
     }
 }
@@ -85,9 +100,17 @@ mod tests {
 
     #[test]
     fn usage_reads_as_a_sentence() {
-        let usage =
-            Usage { files_read: 3, bytes_read: 1_234_567, requests: 9, files_total: 70, bytes_total: 840_000_000 };
+        let usage = Usage {
+            files_read: 3,
+            bytes_read: 1_234_567,
+            requests: 9,
+            files_total: 70,
+            bytes_total: 840_000_000,
+            elsewhere: false,
+        };
         assert_eq!(usage.to_string(), "3 files, 1.2 MB read of 840 MB");
+        let usage = Usage { elsewhere: true, ..usage };
+        assert_eq!(usage.to_string(), "70 files of 840 MB, read by the cluster");
         assert_eq!(Usage::default().to_string(), "0 files, 0 B read of 0 B");
     }
 

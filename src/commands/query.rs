@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use clap::Args;
-use logboom_query::Output;
+use logboom_query::{Cluster, Output};
 
 use super::answer::{AnswerArgs, TableArgs};
 
@@ -15,6 +15,9 @@ pub struct QueryArgs {
     sql: String,
     #[command(flatten)]
     table: TableArgs,
+    /// Have a Ballista cluster answer, whose scheduler this is: df://host:50050
+    #[arg(long, value_name = "URL")]
+    remote: Option<Cluster>,
     /// How to write the answer: table, json (one object a line), csv or parquet [default: by the name of FILE, or table]
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Output>,
@@ -27,7 +30,10 @@ pub async fn run(args: QueryArgs) -> Result<()> {
     let output = args.output.or_else(|| args.answer.to().and_then(by_name)).unwrap_or_default();
     args.answer.check(output)?;
     let session = args.table.open().await?;
-    let rows = session.sql(&args.sql).await?;
+    let rows = match &args.remote {
+        None => session.sql(&args.sql).await?,
+        Some(cluster) => session.sql_on(cluster, &args.sql).await?,
+    };
     args.answer.print(output, rows).await?;
     Ok(())
 }
