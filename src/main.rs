@@ -6,8 +6,14 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use logboom_adaptor::{command, process};
+use mimalloc::MiMalloc;
 
 use commands::{check, collector, grep, query, send, table, tail, token, trace, up};
+
+/// That of glibc has a place of its own for each of many threads and gives little back: a collector under load grew to 1.2 GiB
+/// in a quarter of an hour, where this one takes a fifth of it.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// What commands log that are asked and answer. What the Delta library logs as an error comes back as one, and is said then.
 const QUIET: &str = "error,delta_kernel=off";

@@ -2,6 +2,7 @@
 //! which has one thread, right here.
 
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
 /// Runs work that computes for long between its waits.
@@ -14,8 +15,16 @@ pub async fn on_own_thread<T: Send + 'static>(work: impl Future<Output = T> + Se
         return work.await;
     }
     let runtime = Handle::current();
-    let done = spawn_blocking(move || runtime.block_on(work)).await;
-    done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    let (sender, done) = oneshot::channel();
+    // One that ends with it: an allocator keeps what was freed for the thread that had it, and there are dozens in a pool.
+    let thread = std::thread::Builder::new().name("logboom-work".to_owned()).spawn(move || {
+        let _ = sender.send(runtime.block_on(work));
+    });
+    let thread = thread.expect("the system has room for one more thread");
+    match done.await {
+        Ok(value) => value,
+        Err(_) => std::panic::resume_unwind(thread.join().expect_err("it ended without an answer")),
+    }
 }
 
 /// Runs work that blocks. In a simulation everything else stands still meanwhile.
