@@ -22,6 +22,7 @@ ci:
 # Format, lint, document, check licences
 lint:
     cargo fmt --all --check
+    cargo fmt --check --manifest-path query/remote-test/Cargo.toml
     cargo clippy --workspace --all-targets -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
     cargo deny check bans licenses sources
