@@ -11,7 +11,7 @@ const ADAPTORS: usize = 2;
 const PRODUCERS: usize = 8;
 const RECORD_BYTES: usize = 60;
 /// What a record takes on disk at the most, in the table.
-const DISK_BYTES: u64 = 45;
+const DISK_BYTES: u64 = 64;
 /// The share of the capacity that is used.
 const SHARE: f64 = 0.8;
 /// Disk that has to stay free.
