@@ -10,8 +10,8 @@ use mimalloc::MiMalloc;
 
 use commands::{check, collector, grep, query, send, table, tail, token, trace, up};
 
-/// That of glibc has a place of its own for each of many threads and gives little back: a collector under load grew to 1.2 GiB
-/// in a quarter of an hour, where this one takes a fifth of it.
+/// That of glibc has a place of its own for each of many threads and gives little back: ARCHITECTURE.md, "Sizes of files, and
+/// memory".
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

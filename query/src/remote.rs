@@ -57,7 +57,7 @@ impl Session {
                 return Ok(Transformed::no(node));
             };
             reads = true;
-            named_for_executors(scan, files, &places).map(Transformed::yes)
+            named_for_executors(files, &places).map(Transformed::yes)
         });
         let sent = sent.map_err(|error| failed(reason(&error)))?.data;
         if !reads {
@@ -113,11 +113,10 @@ fn place(url: &Url) -> Result<(ObjectStoreUrl, Path), String> {
 }
 
 fn named_for_executors(
-    scan: &DataSourceExec,
     files: &FileScanConfig,
     places: &[Result<(ObjectStoreUrl, Path), String>],
 ) -> PlanResult<Arc<dyn ExecutionPlan>> {
-    if scan.downcast_to_file_source::<ParquetSource>().is_none() {
+    if files.file_source().downcast_ref::<ParquetSource>().is_none() {
         let json = "executors cannot read tables with `format = \"json\"`; ask without --remote";
         return Err(DataFusionError::Plan(json.to_owned()));
     }

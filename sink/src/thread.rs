@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 /// Runs work that computes for long between its waits.
 ///
 /// # Panics
-/// If the work does.
+/// If the work does, or if the system has no room for a thread.
 pub async fn on_own_thread<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     #[cfg(feature = "simulation")]
     if logboom_config::simulation::is_on() {
