@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `plan` | which files are to be merged, decided from a snapshot |
 //! | `input` | a sink file, read in windows of rows |
+//! | `inputs` | rows of many of them in one order |
 //! | `sizes` | what files come to, for the plan |
 //! | `rewrite` | many sink files in, few sorted ones out, with the same rows |
 //! | `compact` | a day's files become few large ones |
@@ -25,6 +26,7 @@
 
 mod compact;
 mod input;
+mod inputs;
 mod lease;
 mod plan;
 mod retain;

@@ -36,6 +36,10 @@ pub(super) struct Input {
     keys: Keys,
     /// So many of `rows` are taken.
     taken: usize,
+    /// Category and time of the last row that was read.
+    last: Option<(String, i64)>,
+    /// What the window that was read last might take, in bytes.
+    window: u64,
 }
 
 enum Source {
@@ -60,24 +64,41 @@ impl Keys {
             seq: rows["seq"].as_primitive::<Int64Type>().clone(),
         }
     }
+
+    fn are_sorted_from<'a>(&'a self, least: (&'a str, i64)) -> bool {
+        std::iter::once(least).chain((0..self.seq.len()).map(|row| self.get(row))).is_sorted()
+    }
+
+    /// Category and time of a row.
+    fn get(&self, row: usize) -> (&str, i64) {
+        (self.category.value(row), self.timestamp.value(row))
+    }
 }
 
 impl Input {
-    /// Reads the footer of a file in Parquet, or the index of some in JSON. A window takes about `memory` bytes at most;
-    /// columns that are `derived` are not read.
+    /// Reads the footer of a file in Parquet, or the index of some in JSON. `share`: bytes of memory that it may always
+    /// take; columns that are `derived` are not read.
     pub async fn open(
         store: Store,
         format: FileFormat,
         file: SnapshotFile,
-        memory: u64,
+        share: u64,
         derived: Arc<[String]>,
     ) -> Result<Self, Error> {
         let source = match format {
-            FileFormat::Parquet => Source::Parquet(Box::new(ParquetRows::open(&store, file, memory, derived).await?)),
-            FileFormat::Json => Source::Json(Box::new(JsonRows::open(&store, &file, memory).await?)),
+            FileFormat::Parquet => Source::Parquet(Box::new(ParquetRows::open(&store, file, share, derived).await?)),
+            FileFormat::Json => Source::Json(Box::new(JsonRows::open(&store, &file, share).await?)),
         };
         let rows = RecordBatch::new_empty(file_schema());
-        Ok(Self { source, columns: file_schema(), keys: Keys::of(&rows), rows, taken: 0 })
+        let (columns, keys) = (file_schema(), Keys::of(&rows));
+        Ok(Self { source, columns, keys, rows, taken: 0, last: None, window: share })
+    }
+
+    fn path(&self) -> &str {
+        match &self.source {
+            Source::Parquet(source) => source.path(),
+            Source::Json(source) => source.path(),
+        }
     }
 
     /// Whether its rows have this column.
@@ -157,10 +178,24 @@ impl Input {
         }
     }
 
-    /// Category and time of the last row in memory.
-    pub fn last_key(&self) -> (&str, i64) {
-        let last = self.rows.num_rows() - 1;
-        (self.category(last), self.timestamp(last))
+    /// Category and time of the first row in memory that is not taken.
+    pub fn first_key(&self) -> Option<(&str, i64)> {
+        (!self.rows().is_empty()).then(|| self.keys.get(self.taken))
+    }
+
+    /// A category and a time that no row comes before that is still to be read.
+    pub fn floor(&self) -> (&str, i64) {
+        let of_source = match &self.source {
+            Source::Parquet(source) => source.floor(),
+            Source::Json(source) => source.floor(),
+        };
+        let of_last = self.last.as_ref().map(|(category, timestamp)| (category.as_str(), *timestamp));
+        of_source.max(of_last).unwrap_or(("", i64::MIN))
+    }
+
+    /// What the window that was read last might take, in bytes.
+    pub fn window(&self) -> u64 {
+        self.window
     }
 
     /// The first row in memory, not taken, whose category and time come after `bound`; at it as well with `or_at`.
@@ -168,7 +203,7 @@ impl Input {
         let (mut low, mut high) = (self.taken, self.rows.num_rows());
         while low < high {
             let middle = low + (high - low) / 2;
-            let before = match (self.category(middle), self.timestamp(middle)).cmp(&bound) {
+            let before = match self.keys.get(middle).cmp(&bound) {
                 Ordering::Less => true,
                 Ordering::Equal => or_at,
                 Ordering::Greater => false,
@@ -183,35 +218,57 @@ impl Input {
         self.taken = row;
     }
 
-    /// Reads on if all rows in memory are taken, or none is left whose place is certain before the next are known.
-    pub async fn fill(&mut self) -> Result<(), Error> {
-        while !self.is_read() && !self.has_decided() {
-            let left = self.rows();
-            let next = match &mut self.source {
-                Source::Parquet(source) => source.read_window(&self.columns).await?,
-                Source::Json(source) => source.read_window().await?,
-            };
-            let rest = self.rows.slice(left.start, left.len());
-            self.rows = match rest.num_rows() {
-                0 => next,
-                _ => concat_batches(&self.columns, [&rest, &next]).map_err(Error::encoding)?,
-            };
-            self.keys = Keys::of(&self.rows);
-            self.taken = 0;
+    /// Gives up the memory of a window of which all rows are taken.
+    pub fn release(&mut self) {
+        if self.rows().is_empty() && self.taken > 0 {
+            self.rows = RecordBatch::new_empty(self.columns.clone());
+            (self.keys, self.taken) = (Keys::of(&self.rows), 0);
         }
-        Ok(())
     }
 
-    /// Whether there is a row in memory whose place no row still to be read can change, or as much as there may be.
-    fn has_decided(&self) -> bool {
+    /// Whether there is more to be read, and room for it: nothing is left in memory, or less than a window, of one time.
+    pub fn may_read(&self) -> bool {
         let left = self.rows();
-        let undecided = |row: usize| (self.category(row), self.timestamp(row)) == self.last_key();
-        !left.is_empty() && (!undecided(left.start) || left.len() as u64 >= self.window_rows())
+        let is_of_one_time = || self.keys.get(left.start) == self.keys.get(left.end - 1);
+        !self.is_read() && (left.is_empty() || (is_of_one_time() && (left.len() as u64) < self.window_rows()))
+    }
+
+    /// Reads a window that takes about this many bytes of memory, besides what is left.
+    ///
+    /// # Errors
+    /// If the store fails, or the file is damaged or not in order.
+    pub async fn read(&mut self, memory: u64) -> Result<(), Error> {
+        let floor = (self.floor().0.to_owned(), self.floor().1);
+        let next = match &mut self.source {
+            Source::Parquet(source) => source.read_window(&self.columns, memory).await?,
+            Source::Json(source) => source.read_window().await?,
+        };
+        let keys = Keys::of(&next);
+        if !keys.are_sorted_from((&floor.0, floor.1)) {
+            let reason = "its rows are not sorted by category and time, as those of every sink file are".to_owned();
+            return Err(Error::BadFile { path: self.path().to_owned(), reason });
+        }
+        if let Some(last) = next.num_rows().checked_sub(1) {
+            let (category, timestamp) = keys.get(last);
+            self.last = Some((category.to_owned(), timestamp));
+        }
+        let left = self.rows();
+        (self.rows, self.keys) = match left.len() {
+            0 => (next, keys),
+            _ => {
+                let rest = self.rows.slice(left.start, left.len());
+                let rows = concat_batches(&self.columns, [&rest, &next]).map_err(Error::encoding)?;
+                let keys = Keys::of(&rows);
+                (rows, keys)
+            }
+        };
+        (self.taken, self.window) = (0, memory);
+        Ok(())
     }
 
     fn window_rows(&self) -> u64 {
         match &self.source {
-            Source::Parquet(source) => source.window_rows(),
+            Source::Parquet(source) => source.window_rows(self.window),
             Source::Json(source) => source.window_rows(),
         }
     }

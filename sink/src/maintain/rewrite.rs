@@ -1,8 +1,7 @@
 //! Many sink files in, few sorted ones out, with the very same rows.
 //!
-//! A merge of up to [`FAN_IN`] inputs, each read in windows, so that memory is bounded whatever there is in the files. Rows
-//! whose place no window still to come can change are written; then the windows that are used up are read on. Days of
-//! more files than that are brought down to it first, by merging the smallest (`plan`).
+//! A merge of up to [`FAN_IN`] inputs, each read in windows, so that memory is bounded whatever there is in the files
+//! (`inputs`). Days of more files than that are brought down to it first, by merging the smallest (`plan`).
 //!
 //! What was written is read back before it may be committed: as many rows, and the same sum over (stream, seq), or the
 //! rewrite fails. Files of a rewrite that is not committed are garbage for vacuum.
@@ -15,12 +14,11 @@ use arrow_array::types::Int64Type;
 use arrow_array::{RecordBatch, StringArray};
 use arrow_schema::{FieldRef, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
-use arrow_select::interleave::interleave_record_batch;
-use futures::{StreamExt, TryStreamExt};
 use jiff::civil::Date;
 use tokio::time::Instant;
 
 use super::input::{Input, read_columns};
+use super::inputs::{Inputs, Keep, share};
 use super::{Control, Settings};
 use crate::parquet::FileSettings;
 use crate::schema::file_schema;
@@ -32,15 +30,10 @@ use crate::{Error, FileFormat, Store};
 pub(super) const FAN_IN: usize = 256;
 /// Rows that are handed to the writer at once.
 const ROWS_PER_WRITE: usize = 16 << 10;
-/// Inputs that are read at once.
-const FETCHES: usize = 16;
 /// A file may come to so much more than was planned before it is split in spite of the plan.
 const OVERSIZE: f64 = 1.8;
 /// Below that the writer's own estimates are too rough to go by.
 const OVERSIZE_MIN: u64 = 64 << 20;
-
-/// Which rows stay, by category. Absent: all.
-pub(super) type Keep<'a> = Option<&'a (dyn Fn(&str) -> bool + Send + Sync)>;
 
 /// What is to be rewritten.
 pub(super) struct Order<'a> {
@@ -98,14 +91,6 @@ impl Adder {
     }
 }
 
-/// A row of one of the inputs.
-struct RowRef {
-    category: u32,
-    timestamp: i64,
-    input: u32,
-    row: u32,
-}
-
 /// Writes the rows of `order.inputs` that stay into new files. CPU-bound between calls on the store.
 ///
 /// # Errors
@@ -118,39 +103,33 @@ pub(super) async fn rewrite(
     control: &Control,
 ) -> Result<Rewritten, Error> {
     assert!(order.inputs.len() <= FAN_IN, "{} inputs are more than are merged at once", order.inputs.len());
-    let memory = settings.memory / order.inputs.len().max(1) as u64;
     let (format, derived) = (settings.files.format, Arc::<[String]>::from(settings.derived_columns.clone()));
-    let open = |file: &SnapshotFile| Input::open(store.clone(), format, file.clone(), memory, derived.clone());
-    let opened: Vec<_> = order.inputs.iter().map(open).collect();
-    let mut inputs: Vec<Input> = futures::stream::iter(opened).buffered(FETCHES).try_collect().await?;
+    let share = share(settings.memory, order.inputs.len());
+    let open = |file: &SnapshotFile| Input::open(store.clone(), format, file.clone(), share, derived.clone());
+    let mut inputs = Inputs::open(order.inputs.iter().map(open).collect(), settings.memory).await?;
     let columns = columns(order.columns, &derived, &inputs);
-    inputs.iter_mut().for_each(|input| input.set_columns(&columns));
-    let total: u64 = inputs.iter().map(Input::rows_total).sum();
-    let mut output = Output::new(store, settings, columns, order, inputs.iter().map(Input::bytes_total).sum());
+    inputs.set_columns(&columns);
+    let total = inputs.rows_total();
+    let mut output = Output::new(store, settings, columns, order, inputs.bytes_total());
     let (mut expected, mut done) = (Adder::default(), 0);
-    loop {
-        let began = Instant::now();
+    let mut began = Instant::now();
+    while let Some(taken) = inputs.take(order.keep).await? {
         control.check()?;
-        inputs.retain(|input| !input.is_done());
-        futures::stream::iter(inputs.iter_mut().map(Ok)).try_for_each_concurrent(FETCHES, Input::fill).await?;
-        if inputs.is_empty() {
-            break;
-        }
-        let (rows, categories) = take(&mut inputs, order.keep, &mut done);
-        for run in rows.chunk_by(|a, b| a.category == b.category) {
-            for rows in run.chunks(ROWS_PER_WRITE) {
+        for (category, rows) in taken.by_category() {
+            for rows in rows.chunks(ROWS_PER_WRITE) {
                 for row in rows {
-                    let input = &inputs[row.input as usize];
-                    expected.add(input.stream(row.row as usize), input.seq(row.row as usize));
+                    let (stream, seq) = inputs.identity(row);
+                    expected.add(stream, seq);
                 }
-                let weight: f64 = rows.iter().map(|row| inputs[row.input as usize].bytes_per_row()).sum();
-                output.push(&categories[run[0].category as usize], gather(&inputs, rows)?, weight).await?;
+                output.push(category, inputs.gather(rows)?, inputs.bytes(rows)).await?;
             }
         }
+        done += taken.count;
         control.tell(done, total);
         if settings.rest > 0.0 {
             tokio::time::sleep(began.elapsed().mul_f64(settings.rest)).await;
         }
+        began = Instant::now();
     }
     let files = output.finish().await?;
     let (found, bytes) = sum_of(store, format, &files).await?;
@@ -166,88 +145,10 @@ pub(super) async fn rewrite(
 }
 
 /// The columns of what is written, but for the derived ones: those of every table, and those that some input has.
-fn columns(of_table: &[FieldRef], derived: &[String], inputs: &[Input]) -> SchemaRef {
-    let is_kept = |field: &&FieldRef| {
-        !derived.contains(field.name()) && inputs.iter().any(|input| input.has_column(field.name()))
-    };
+fn columns(of_table: &[FieldRef], derived: &[String], inputs: &Inputs) -> SchemaRef {
+    let is_kept = |field: &&FieldRef| !derived.contains(field.name()) && inputs.have_column(field.name());
     let kept = of_table.iter().filter(is_kept);
     Arc::new(Schema::new(file_schema().fields().iter().chain(kept).cloned().collect::<Vec<_>>()))
-}
-
-/// Takes all rows whose place is certain, in order, but those that do not stay; with the categories they have.
-fn take(inputs: &mut [Input], keep: Keep<'_>, done: &mut u64) -> (Vec<RowRef>, Vec<String>) {
-    let bound = inputs.iter().filter(|input| !input.is_read()).map(Input::last_key).min();
-    let bound = bound.map(|(category, timestamp)| (category.to_owned(), timestamp));
-    let ends = |or_at: bool| -> Vec<usize> {
-        let end = |input: &Input| match &bound {
-            Some((category, timestamp)) => input.end_before((category, *timestamp), or_at),
-            None => input.rows().end,
-        };
-        inputs.iter().map(end).collect()
-    };
-    let mut until = ends(false);
-    if until.iter().zip(inputs.iter()).all(|(end, input)| *end == input.rows().start) {
-        // So many rows of one time that a window is full of them: these are in no order among one another.
-        until = ends(true);
-    }
-    let mut runs: Vec<(usize, std::ops::Range<usize>)> = Vec::new();
-    for (index, (input, end)) in inputs.iter().zip(&until).enumerate() {
-        let taken = input.rows().start..*end;
-        let mut start = taken.start;
-        for row in taken {
-            if row + 1 == *end || input.category(row) != input.category(row + 1) {
-                runs.push((index, start..row + 1));
-                start = row + 1;
-            }
-        }
-    }
-    *done += runs.iter().map(|(_, rows)| rows.len() as u64).sum::<u64>();
-    if let Some(keep) = keep {
-        runs.retain(|(index, rows)| keep(inputs[*index].category(rows.start)));
-    }
-    let mut categories: Vec<&str> = runs.iter().map(|(index, rows)| inputs[*index].category(rows.start)).collect();
-    categories.sort_unstable();
-    categories.dedup();
-    let mut refs = Vec::with_capacity(runs.iter().map(|(_, rows)| rows.len()).sum());
-    for (index, rows) in &runs {
-        let input = &inputs[*index];
-        let category = categories.binary_search(&input.category(rows.start)).expect("it is one of them") as u32;
-        refs.extend(rows.clone().map(|row| RowRef {
-            category,
-            timestamp: input.timestamp(row),
-            input: *index as u32,
-            row: row as u32,
-        }));
-    }
-    // What is sorted already, as the runs are, a stable sort merges in linear time.
-    refs.sort_by(|a, b| {
-        let place = |row: &RowRef| (&inputs[row.input as usize], row.row as usize);
-        (a.category, a.timestamp).cmp(&(b.category, b.timestamp)).then_with(|| {
-            let ((one, at), (other, there)) = (place(a), place(b));
-            (one.stream(at), one.seq(at)).cmp(&(other.stream(there), other.seq(there)))
-        })
-    });
-    let categories = categories.into_iter().map(str::to_owned).collect();
-    for (input, end) in inputs.iter_mut().zip(until) {
-        input.take_until(end);
-    }
-    (refs, categories)
-}
-
-fn gather(inputs: &[Input], rows: &[RowRef]) -> Result<RecordBatch, Error> {
-    // Only those that take part: mostly few.
-    let mut place = vec![usize::MAX; inputs.len()];
-    let mut batches = Vec::new();
-    let mut indices = Vec::with_capacity(rows.len());
-    for row in rows {
-        let place = &mut place[row.input as usize];
-        if *place == usize::MAX {
-            *place = batches.len();
-            batches.push(inputs[row.input as usize].batch());
-        }
-        indices.push((*place, row.row as usize));
-    }
-    interleave_record_batch(&batches, &indices).map_err(Error::encoding)
 }
 
 /// Cuts sorted rows into files of about the same size, at the end of a category where one is near.

@@ -7,10 +7,13 @@ use logboom_sink::maintain::{
     Compacted, Control, Days, Lease, LeaseSettings, Retained, Standing, compact, compaction_due, retain, vacuum,
 };
 use logboom_sink::paths::Name;
-use logboom_sink::table::{Batch, Snapshot, SnapshotFile, View, clean_up, commit, write_checkpoint};
-use logboom_sink::{Error, Store};
+use logboom_sink::table::{Batch, Outcome, Snapshot, SnapshotFile, View, clean_up, commit, write_checkpoint};
+use logboom_sink::{Error, FileWriter, Store};
 use logboom_wire::loss;
 use object_store::ObjectStoreExt;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
 use crate::table::bed::*;
 use crate::table::collector::{
@@ -25,6 +28,23 @@ async fn files(store: &Store) -> Vec<logboom_sink::table::SnapshotFile> {
 /// Two days of several streams, with times that overlap, are equal, and come in no order.
 async fn two_days(store: Store) -> Bed {
     fill(Bed::new(store).await).await
+}
+
+/// Commits a file whose rows are in the wrong order. Returns its path.
+async fn unsorted_file(bed: &mut Bed) -> String {
+    let mut other = Bed::new(memory()).await;
+    other.deliver(1, day(), &[("a", 1), ("b", 2)]).await;
+    let sorted = other.store.objects().get(&files(&other.store).await[0].path.as_str().into()).await.unwrap();
+    let mut rows = ParquetRecordBatchReaderBuilder::try_new(sorted.bytes().await.unwrap()).unwrap().build().unwrap();
+    let rows = rows.next().unwrap().unwrap();
+    let begun = bed.view.begin_files();
+    let mut writer = FileWriter::new(bed.store.clone(), day(), bed.settings.files.clone());
+    writer.write(&rows.slice(1, 1)).await.unwrap();
+    writer.write(&rows.slice(0, 1)).await.unwrap();
+    let files = writer.finish().await.unwrap();
+    let outcome = commit(&mut bed.view, Batch { files: &files, marks: &[(stream(7), 1)], begun }).await.unwrap();
+    assert!(matches!(outcome, Outcome::Committed { .. }));
+    files[0].path.clone()
 }
 
 /// Puts them into a table.
@@ -77,6 +97,38 @@ async fn little_memory_gives_the_same_rows_in_the_same_order() {
         // Rows of one moment that fill a window are in no order among one another; of all others the order is whole.
         check_rows(&bed.store, &bed.rows, !same_moment).await;
     }
+}
+
+#[tokio::test]
+async fn files_of_any_times_are_merged_in_order_with_any_memory() {
+    for seed in 0..24 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut bed = Bed::new(memory()).await;
+        bed.settings.files.row_group_rows = random.random_range(20..2000);
+        bed.settings.memory = 1 << random.random_range(0..24);
+        let (apart, spread) = (random.random_range(0..400), random.random_range(1..600));
+        for n in 0..random.random_range(2..40) {
+            let rows = random.random_range(1..200);
+            let record = |random: &mut StdRng| {
+                let category = ["a", "b", "b.c", "d"][random.random_range(0..4)];
+                (category, n * apart + random.random_range(0..spread))
+            };
+            let records: Vec<(&str, i64)> = (0..rows).map(|_| record(&mut random)).collect();
+            bed.deliver(random.random_range(0..5), day(), &records).await;
+        }
+        compact(&bed.store, &bed.settings, Days::One(day()), &Control::default()).await.unwrap();
+        assert_eq!(files(&bed.store).await.len(), 1, "seed {seed}");
+        bed.assert_rows().await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_in_order_is_refused_by_name() {
+    let mut bed = Bed::new(memory()).await;
+    let backwards = unsorted_file(&mut bed).await;
+    bed.deliver(1, day(), &[("a", 1)]).await;
+    let error = compact(&bed.store, &bed.settings, Days::Due, &Control::default()).await.unwrap_err();
+    assert!(error.to_string().contains(&backwards) && error.to_string().contains("not sorted"), "{error}");
 }
 
 #[tokio::test]

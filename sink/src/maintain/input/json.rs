@@ -20,20 +20,34 @@ pub(super) struct JsonRows {
     rows_total: u64,
     bytes_total: u64,
     rows_read: u64,
+    /// Category and time that no row comes before.
+    floor: Option<(String, i64)>,
     path: String,
 }
 
 impl JsonRows {
     /// Reads the index.
-    pub async fn open(store: &Store, file: &SnapshotFile, memory: u64) -> Result<Self, Error> {
+    pub async fn open(store: &Store, file: &SnapshotFile, share: u64) -> Result<Self, Error> {
         let members = read_index(&**store.objects(), &file.path, file.size).await?;
         let sum = |value: fn(&Member) -> u64| members.iter().map(value).sum::<u64>();
         let (rows_total, bytes_total) = (sum(|member| member.stats.records), sum(|member| member.length));
         let raw = sum(|member| member.raw_length);
         // What a row is as a line is about what it is in memory, but for what its columns take.
-        let memory = memory * raw / (raw + rows_total * ROW_OVERHEAD).max(1);
+        let memory = share * raw / (raw + rows_total * ROW_OVERHEAD).max(1);
         let reader = MemberReader::new(store.objects().clone(), &members, file_schema(), WINDOW_ROWS_MAX, memory);
-        Ok(Self { reader, rows_total, bytes_total, rows_read: 0, path: file.path.clone() })
+        let floor = members.first().and_then(|first| {
+            let ((category, _), (timestamp, _)) = (first.stats.category.as_ref()?, first.stats.timestamp?);
+            Some((category.clone(), timestamp))
+        });
+        Ok(Self { reader, rows_total, bytes_total, rows_read: 0, floor, path: file.path.clone() })
+    }
+
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub fn floor(&self) -> Option<(&str, i64)> {
+        self.floor.as_ref().map(|(category, timestamp)| (category.as_str(), *timestamp))
     }
 
     pub fn rows_total(&self) -> u64 {

@@ -14,6 +14,7 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowS
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::PageIndexPolicy;
+use parquet::file::statistics::Statistics;
 
 use super::{ROW_OVERHEAD, WINDOW_ROWS_MAX, WINDOW_ROWS_MIN};
 use crate::object::Object;
@@ -25,29 +26,30 @@ pub(super) struct ParquetRows {
     path: String,
     object: Object,
     metadata: ArrowReaderMetadata,
-    /// About the most bytes that a window may take.
-    memory: u64,
     /// Columns that the writer makes anew.
     derived: Arc<[String]>,
     row_group: usize,
     /// The next row to be read, in the row group.
     next: u64,
+    /// Category and time that no row of the row group comes before.
+    floor: Option<(String, i64)>,
     /// Compressed bytes of one of the rows.
     bytes_per_row: f64,
 }
 
 impl ParquetRows {
-    /// Reads the footer; a file of less than half of `memory` as a whole.
-    pub async fn open(store: &Store, file: SnapshotFile, memory: u64, derived: Arc<[String]>) -> Result<Self, Error> {
+    /// Reads the footer; a file of less than half of `share` as a whole.
+    pub async fn open(store: &Store, file: SnapshotFile, share: u64, derived: Arc<[String]>) -> Result<Self, Error> {
         let bad = |error: ParquetError| bad_file(&file.path, error);
         let mut object = Object::new(store.objects().clone(), file.path.as_str().into(), file.size);
-        if file.size < memory / 2 {
+        if file.size < share / 2 {
             object.fetch().await.map_err(bad)?;
         }
         let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
         let metadata = guarded(ArrowReaderMetadata::load_async(&mut object, options)).await.map_err(bad)?;
         let path = file.path.clone();
-        let rows = Self { path, object, metadata, memory, derived, row_group: 0, next: 0, bytes_per_row: 0.0 };
+        let floor = floor(&metadata, 0);
+        let rows = Self { path, object, metadata, derived, row_group: 0, next: 0, floor, bytes_per_row: 0.0 };
         if let Some(known) = &file.stats
             && known.records != rows.rows_total()
         {
@@ -55,6 +57,14 @@ impl ParquetRows {
             return Err(Error::BadFile { path: rows.path, reason });
         }
         Ok(rows)
+    }
+
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub fn floor(&self) -> Option<(&str, i64)> {
+        self.floor.as_ref().map(|(category, timestamp)| (category.as_str(), *timestamp))
     }
 
     pub fn has_column(&self, name: &str) -> bool {
@@ -79,7 +89,8 @@ impl ParquetRows {
         self.row_group >= self.metadata.metadata().num_row_groups()
     }
 
-    pub fn window_rows(&self) -> u64 {
+    /// Rows that take about this many bytes of memory.
+    pub fn window_rows(&self, memory: u64) -> u64 {
         let metadata = self.metadata.metadata();
         let group = metadata.row_group(self.row_group.min(metadata.num_row_groups() - 1));
         let rows = u64::try_from(group.num_rows()).unwrap_or(0).max(1);
@@ -88,12 +99,12 @@ impl ParquetRows {
             return rows;
         }
         let row = u64::try_from(group.total_byte_size()).unwrap_or(0) / rows + ROW_OVERHEAD;
-        (self.memory / row).clamp(WINDOW_ROWS_MIN, WINDOW_ROWS_MAX)
+        (memory / row).clamp(WINDOW_ROWS_MIN, WINDOW_ROWS_MAX)
     }
 
-    /// The next rows, with these columns.
-    pub async fn read_window(&mut self, columns: &SchemaRef) -> Result<RecordBatch, Error> {
-        let window = self.window_rows();
+    /// The next rows, with these columns, that take about this many bytes of memory.
+    pub async fn read_window(&mut self, columns: &SchemaRef, memory: u64) -> Result<RecordBatch, Error> {
+        let window = self.window_rows(memory);
         let group = self.metadata.metadata().row_group(self.row_group);
         let (rows, compressed) = (u64::try_from(group.num_rows()).unwrap_or(0), group.compressed_size());
         let count = window.min(rows - self.next);
@@ -118,12 +129,27 @@ impl ParquetRows {
         self.next += count;
         if self.next >= rows {
             (self.row_group, self.next) = (self.row_group + 1, 0);
+            self.floor = floor(&self.metadata, self.row_group);
         }
         let conformed: Result<Vec<_>, String> =
             batches.iter().map(|rows| conform(rows, columns, &self.derived)).collect();
         let conformed = conformed.map_err(|reason| Error::BadFile { path: self.path.clone(), reason })?;
         concat_batches(columns, &conformed).map_err(Error::encoding)
     }
+}
+
+/// Category and time that no row of this row group comes before, by its statistics, if it has them.
+fn floor(metadata: &ArrowReaderMetadata, row_group: usize) -> Option<(String, i64)> {
+    let group = metadata.metadata().row_groups().get(row_group)?;
+    let least = |name: &str| {
+        group.columns().iter().find(|column| column.column_path().string() == name).and_then(|it| it.statistics())
+    };
+    let (Statistics::ByteArray(categories), Statistics::Int64(timestamps)) = (least("category")?, least("timestamp")?)
+    else {
+        return None;
+    };
+    let category = categories.min_opt()?.as_utf8().ok()?;
+    Some((category.to_owned(), *timestamps.min_opt()?))
 }
 
 /// The columns of these rows as they are written: those that an older file lacks are null, those that are derived from
