@@ -6,14 +6,14 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use logboom_adaptor::{command, process};
-use mimalloc::MiMalloc;
+use tikv_jemallocator::Jemalloc;
 
 use commands::{check, collector, grep, query, send, table, tail, token, trace, up};
 
 /// That of glibc has a place of its own for each of many threads and gives little back: ARCHITECTURE.md, "Sizes of files, and
 /// memory".
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// What commands log that are asked and answer. What the Delta library logs as an error comes back as one, and is said then.
 const QUIET: &str = "error,delta_kernel=off";

@@ -39,16 +39,16 @@ use logboom_config::{
 use logboom_sink::{FileSettings, Store, merge};
 use logboom_wire::block::{BlockPlace, Encoder};
 use logboom_wire::{Block, Rows, RunKey, StreamId};
-use mimalloc::MiMalloc;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tikv_jemallocator::Jemalloc;
 
 /// That of `logboom`.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// Measures the floor and Logboom once each, in seconds of CPU.
 type Measure<'a> = dyn Fn() -> (f64, f64) + 'a;
