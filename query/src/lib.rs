@@ -33,6 +33,7 @@ mod table;
 mod tables;
 mod trace;
 mod usage;
+mod warm;
 mod when;
 
 pub use cluster::Cluster;
@@ -43,4 +44,5 @@ pub use rows::{Rows, Watch};
 pub use session::{Session, open, open_as_of};
 pub use trace::{Trace, TraceId};
 pub use usage::Usage;
+pub use warm::warm_up;
 pub use when::{AsOf, TimeRange, When};

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use clap::Args;
-use logboom_query::{Cluster, Output};
+use logboom_query::{Cluster, Output, warm_up};
 
 use super::answer::{AnswerArgs, TableArgs};
 
@@ -29,6 +29,7 @@ pub struct QueryArgs {
 pub async fn run(args: QueryArgs) -> Result<()> {
     let output = args.output.or_else(|| args.answer.to().and_then(by_name)).unwrap_or_default();
     args.answer.check(output)?;
+    warm_up();
     let session = args.table.open().await?;
     let rows = match &args.remote {
         None => session.sql(&args.sql).await?,
