@@ -10,8 +10,7 @@ use tikv_jemallocator::Jemalloc;
 
 use commands::{check, collector, grep, query, send, table, tail, token, trace, up};
 
-/// That of glibc has a place of its own for each of many threads and gives little back: ARCHITECTURE.md, "Sizes of files, and
-/// memory".
+/// It gives back what it does not need: ARCHITECTURE.md, "Sizes of files, and memory".
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
