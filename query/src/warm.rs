@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use futures::TryStreamExt;
 use logboom_sink::table::Snapshot;
 use logboom_sink::{FileFormat, Store};
+use tokio::runtime::Builder;
 
 use crate::error::Error;
 use crate::session::Session;
@@ -14,10 +15,11 @@ use crate::session::Session;
 const STATEMENT: &str = "select category, count(*), max(length(body)) from logs where severity_number >= 17 \
     and timestamp >= '2026-01-01T00:00:00Z' and body like '%a%' group by category order by 2 desc limit 9";
 
-/// Begins to make ready for the first statement of this process, and does not wait for it. On a tokio runtime.
+/// Begins to make ready for the first statement of this process, and does not wait for it.
 pub fn warm_up() {
-    // An answer or none: it is about time, and nothing else.
-    tokio::spawn(async { ask_nothing().await.is_ok() });
+    // A thread and a runtime of its own, so that it is in the way of nobody who reads. An answer or none: it is about time,
+    // and nothing else.
+    std::thread::spawn(|| Builder::new_current_thread().build().is_ok_and(|own| own.block_on(ask_nothing()).is_ok()));
 }
 
 /// Asks a table without files.
